@@ -1,0 +1,172 @@
+"""What a connector is: the protocols, and the values that pass through them.
+
+A connector is one class with one `Config`. A source answers `check`, `discover` and `read`; a destination
+`check` and `write`. What else it can do is a small protocol of its own (`Removes`, `LooksUp`, ...), which the
+pipeline asks for with isinstance; it never tries and catches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import pyarrow as pa
+from pydantic import ConfigDict
+
+from consentry.config import Model
+from consentry.model.batch import Batch, Operation
+
+# Where a source continues: plain JSON, kept with the data it describes.
+State = Mapping[str, Any]
+
+
+class ConnectorConfig(Model):
+    """Base of every connector's settings: frozen, unknown keys refused, secrets as SecretStr."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a connector can do its work: `ok`, and a sentence that says what it may do or what is wrong."""
+
+    ok: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of record a source has.
+
+    primary_key: the columns that name a record. cursor: the column that moves when a record changes, if any.
+    schema: what is known beforehand; a page may bring more columns.
+    """
+
+    name: str
+    primary_key: tuple[str, ...]
+    schema: pa.Schema
+    cursor: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records of a stream, and the state from which a later read continues after them."""
+
+    records: pa.RecordBatch
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination takes and can do.
+
+    batch_max: rows in one call of `write`. key_fields: identifiers by which it knows a person, best first.
+    operations: what may be asked of it. idempotent: whether the same batch sent twice is noticed by nobody.
+    asynchronous: whether accepted is not yet applied.
+    """
+
+    batch_max: int
+    key_fields: tuple[str, ...]
+    operations: frozenset[Operation]
+    idempotent: bool = True
+    asynchronous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """The destination has the row; remote_id is its own name for the person, when it gave one."""
+
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The row was not needed or not possible here, and nothing is wrong."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The destination refuses this row and will refuse it again: a code, and the field at fault if known."""
+
+    code: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The row was not taken; it may be sent again after some seconds."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows whether the row was taken: the answer was lost."""
+
+
+Outcome = Ok | Skipped | Rejected | Retry | Unknown
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """Anything that is found by `type:` in a job."""
+
+    Config: ClassVar[type[ConnectorConfig]]
+
+    def check(self) -> Check:
+        """Log in, and say what may be read or written; never raises for a refusal."""
+        ...
+
+
+@runtime_checkable
+class Source(Connector, Protocol):
+    """Where customer data comes from."""
+
+    def discover(self) -> list[Stream]:
+        """List the streams there are."""
+        ...
+
+    def read(self, stream: Stream, state: State) -> Iterator[Page]:
+        """Yield the records that changed since `state`, all of them when it is empty.
+
+        Raises SourceFailed with a sentence, or RetryLater when the source asks for a pause.
+        """
+        ...
+
+
+@runtime_checkable
+class Destination(Connector, Protocol):
+    """Where audiences go."""
+
+    capabilities: Capabilities
+    api_calls: int
+
+    def write(self, batch: Batch) -> Iterator[Outcome]:
+        """Add or change the people of a batch in its audience: one outcome a row, in the order of the rows.
+
+        Raises DestinationFailed when nothing of the batch can be sent at all (wrong credentials, no such
+        audience), RetryLater when the destination asks for a pause longer than the client waits.
+        """
+        ...
+
+
+@runtime_checkable
+class Removes(Protocol):
+    """A destination that can take people out of an audience."""
+
+    def remove(self, batch: Batch) -> Iterator[Outcome]:
+        """Take the people of a batch out of its audience: one outcome a row; one not in it is Ok."""
+        ...
+
+
+@runtime_checkable
+class LooksUp(Protocol):
+    """A destination that can say who is in an audience: settles outcomes that got lost."""
+
+    def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of the remote ids that are in the audience now."""
+        ...

@@ -1,0 +1,1 @@
+"""Consent and pseudonymisation: what may leave, for whom, and under which name."""

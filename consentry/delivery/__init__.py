@@ -1,0 +1,1 @@
+"""Delivery: keep each destination in step with what was decided."""

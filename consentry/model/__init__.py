@@ -1,0 +1,1 @@
+"""What passes between the parts: ids, values and sealed batches."""

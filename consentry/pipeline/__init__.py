@@ -1,0 +1,1 @@
+"""Work out a frozen plan for a job, explain it, run it."""

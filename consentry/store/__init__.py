@@ -1,0 +1,5 @@
+"""The control store: runs, consent, suppression, the delivery journal. Small, durable, transactional."""
+
+from consentry.store.engine import Store
+
+__all__ = ["Store"]

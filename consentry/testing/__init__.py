@@ -1,0 +1,1 @@
+"""The test kit: simulators, reference connectors and contracts for your own connectors."""

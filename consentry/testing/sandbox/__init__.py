@@ -1,0 +1,1 @@
+"""Local simulators of the vendors, for the demo and for tests."""

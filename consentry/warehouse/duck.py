@@ -1,0 +1,198 @@
+"""The warehouse in one DuckDB file: the embedded default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from consentry.errors import StopRun
+from consentry.model.names import quoted
+from consentry.warehouse.protocol import BATCH_ROWS, ZONES, Mode, Param
+
+_LITERALS = re.compile(r"'(?:[^']|'')*'|\b\d[\d.]*\b")
+
+
+class DuckDBWarehouse:
+    """A warehouse in one file, or in memory when `path` is None.
+
+    memory_limit: as DuckDB writes it ("2GB"); beyond it DuckDB spills to disk beside the file.
+    """
+
+    def __init__(
+        self, path: Path | None = None, *, threads: int | None = None, memory_limit: str | None = None
+    ) -> None:
+        options: dict[str, str | int] = {"preserve_insertion_order": "false"}
+        if threads:
+            options["threads"] = threads
+        if memory_limit:
+            options["memory_limit"] = memory_limit
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # dict is invariant in the stub, so that any mapping of options is turned away.
+            self.connection = duckdb.connect(str(path or ":memory:"), config=dict(options))
+        except duckdb.Error as error:
+            busy = "lock" in str(error).lower()
+            why = "another process is using it" if busy else f"DuckDB reports {type(error).__name__}"
+            message = f"The warehouse {path} cannot be opened: {why}. Wait for the other run to end, or stop it."
+            raise StopRun(message, code="warehouse_locked" if busy else "warehouse") from None
+        self._open: duckdb.DuckDBPyConnection | None = None
+        for zone in ZONES:
+            self.sql(f"CREATE SCHEMA IF NOT EXISTS {zone}")
+
+    def sql(self, query: str, **params: Param) -> pa.Table:
+        with self._cursor() as cursor:
+            return _run(cursor, query, params)
+
+    def stream(self, query: str, *, batch_rows: int = BATCH_ROWS, **params: Param) -> Iterator[pa.RecordBatch]:
+        refusal = None
+        with self._cursor(own=True) as cursor:
+            try:
+                yield from cursor.sql(query, params=params or None).to_arrow_reader(batch_rows)
+            except duckdb.Error as error:
+                refusal = _refusal(error, query)
+        if refusal:
+            raise refusal
+
+    def read(self, table: str, *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        return self.stream(f"SELECT * FROM {_ident(table)}", batch_rows=batch_rows)
+
+    def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema, mode: Mode = "replace") -> int:
+        feed = _Feed(batches)
+        reader = pa.RecordBatchReader.from_batches(schema, feed)
+        make = f"CREATE OR REPLACE TABLE {_ident(table)} AS SELECT * FROM incoming"
+        if mode == "append" and self.has(table):
+            make = f"INSERT INTO {_ident(table)} BY NAME SELECT * FROM incoming"
+        with self._cursor() as cursor:
+            cursor.register("incoming", reader)
+            try:
+                _run(cursor, make)
+            except StopRun:
+                if feed.failure is None:
+                    raise
+            finally:
+                cursor.unregister("incoming")
+        if feed.failure is not None:
+            raise feed.failure
+        return feed.rows
+
+    def map_batches(
+        self,
+        query: str,
+        function: Callable[[pa.RecordBatch], pa.RecordBatch],
+        *,
+        into: str,
+        schema: pa.Schema,
+        mode: Mode = "replace",
+        batch_rows: int = BATCH_ROWS,
+        **params: Param,
+    ) -> int:
+        rows = self.stream(query, batch_rows=batch_rows, **params)
+        return self.write(into, map(function, rows), schema=schema, mode=mode)
+
+    def publish(self, tables: Mapping[str, str]) -> None:
+        with self.transaction():
+            for public, staged in tables.items():
+                self.sql(f"DROP TABLE IF EXISTS {_ident(public)}")
+                self.sql(f"ALTER TABLE {_ident(staged)} RENAME TO {quoted(public.split('.')[1])}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._open is not None:
+            raise RuntimeError("A transaction is open already.")
+        with self._cursor(own=True) as cursor:
+            _run(cursor, "BEGIN")
+            self._open = cursor
+            try:
+                yield
+            except BaseException:
+                _run(cursor, "ROLLBACK")
+                raise
+            else:
+                _run(cursor, "COMMIT")
+            finally:
+                self._open = None
+
+    def has(self, table: str) -> bool:
+        return bool(self.columns(table))
+
+    def columns(self, table: str) -> dict[str, str]:
+        zone, name = table.split(".")
+        query = (
+            "SELECT column_name, data_type FROM information_schema.columns"
+            " WHERE table_schema = $zone AND table_name = $name ORDER BY ordinal_position"
+        )
+        found = self.sql(query, zone=zone, name=name)
+        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+
+    def tables(self, zone: str) -> list[str]:
+        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = $zone ORDER BY 1"
+        return [f"{zone}.{name}" for name in self.sql(query, zone=zone)["table_name"].to_pylist()]
+
+    def count(self, table: str) -> int:
+        if not self.has(table):
+            return 0
+        return int(self.sql(f"SELECT count(*) AS n FROM {_ident(table)}")["n"][0].as_py())
+
+    def drop(self, table: str) -> None:
+        self.sql(f"DROP TABLE IF EXISTS {_ident(table)}")
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def _cursor(self, *, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        # A connection holds one unfinished result at a time, so that each query gets a cursor of its own;
+        # inside a transaction all statements share the cursor that began it.
+        if self._open is not None and not own:
+            yield self._open
+            return
+        cursor = self.connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+
+class _Feed:
+    """Count the rows that pass, and keep the error of whoever makes them: the engine would hide it in its own."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                self.rows += batch.num_rows
+                yield batch
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+def _ident(table: str) -> str:
+    zone, _, name = table.partition(".")
+    return f"{quoted(zone)}.{quoted(name)}"
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Param] | None = None) -> pa.Table:
+    try:
+        found = cursor.sql(query, params=params or None)
+        return pa.table({}) if found is None else found.to_arrow_table()
+    except duckdb.Error as error:
+        refusal = _refusal(error, query)
+    # Raised here and not above, so that the engine's own error, which quotes values, is not its context.
+    raise refusal
+
+
+def _refusal(error: duckdb.Error, query: str) -> StopRun:
+    shape = _LITERALS.sub("?", " ".join(query.split()))[:160]
+    kind = type(error).__name__.removesuffix("Exception")
+    return StopRun(f"The warehouse refused a statement ({kind}): {shape}", code=f"warehouse_{kind.lower()}")

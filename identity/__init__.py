@@ -1,0 +1,1 @@
+"""Identity resolution: which records are the same person, for good."""

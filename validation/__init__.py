@@ -1,0 +1,1 @@
+"""Contracts, quarantine and imputation."""
