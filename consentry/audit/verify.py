@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from consentry.audit.log import GENESIS, canonical, line_hash
+from consentry.audit.log import GENESIS, Json, canonical, line_hash
 
 OK, TAMPERED, GAP, UNREADABLE = 0, 2, 3, 5
 
@@ -41,9 +41,12 @@ def verify(folder: Path, *, expect: tuple[int, str] | None = None) -> Verdict:
     if not sorted(folder.glob("[0-9]*.jsonl")):
         return Verdict(UNREADABLE, f"There is no audit log in {folder}.", 0, GENESIS)
     previous, number, seen_expected = GENESIS, 0, expect is None or expect == (0, GENESIS)
+    lines = _lines(folder)
     try:
-        for line in _lines(folder):
+        for line in lines:
             fault = _fault(line, number, previous)
+            if fault and fault[0] == GAP and any(_seq(later) == number for later in lines):
+                fault = TAMPERED, "the lines stand in another order than they were written."
             if fault:
                 return Verdict(fault[0], f"Event {number}: {fault[1]}", number, previous, number)
             previous, number = line_hash(line), number + 1
@@ -67,14 +70,29 @@ def _lines(folder: Path) -> Iterator[bytes]:
                 yield line.removesuffix(b"\n")
 
 
-def _fault(line: bytes, number: int, previous: str) -> tuple[int, str] | None:
+def _spelling(event: dict[str, Json]) -> bytes | None:
     try:
-        event = json.loads(line)
-        seq, prev = event["seq"], event["prev"]
+        return canonical(event)
+    except TypeError:
+        return None
+
+
+def _seq(line: bytes) -> int | None:
+    try:
+        number = json.loads(line)["seq"]
     except (ValueError, KeyError, TypeError):
+        return None
+    return number if isinstance(number, int) else None
+
+
+def _fault(line: bytes, number: int, previous: str) -> tuple[int, str] | None:
+    seq = _seq(line)
+    if seq is None:
         return TAMPERED, "the line is not an event."
-    if canonical(event) != line:
+    event = json.loads(line)
+    if _spelling(event) != line:
         return TAMPERED, "the line is not spelled as it was written."
+    prev = event.get("prev")
     if seq > number and prev != previous:
         return GAP, f"events {number} to {seq - 1} are missing before event {seq}."
     if seq != number or prev != previous:

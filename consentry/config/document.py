@@ -22,6 +22,10 @@ from consentry.config.interpolate import has_secret_default, interpolate
 Where = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "timestamp", "binary", "value", "map", "seq", "merge")
+)
 _WORDS_READ_AS_BOOLEAN = re.compile(r"(?i:yes|no|on|off|y|n)")
 
 
@@ -61,6 +65,7 @@ def read_document(path: Path, faults: Faults, *, env: dict[str, str] | None = No
     if text is None:
         return None
     try:
+        _refuse_aliases(path, text, faults)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         faults.add(path, _line_of(error), f"This is not valid YAML: {_problem_of(error)}.")
@@ -98,6 +103,12 @@ def _read_text(path: Path, faults: Faults) -> str | None:
     return text
 
 
+def _refuse_aliases(path: Path, text: str, faults: Faults) -> None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            faults.add(path, event.start_mark.line + 1, "Anchors and aliases are not read here. Write the value out.")
+
+
 def _line_of(error: yaml.YAMLError) -> int:
     mark = getattr(error, "problem_mark", None)
     return mark.line + 1 if mark else 1
@@ -114,17 +125,14 @@ class _Reader:
         self.path, self.faults, self.env = path, faults, env
         self.lines: dict[Where, int] = {}
         self.literal: set[Where] = set()
-        self._seen: set[int] = set()
         self._scalars = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, where: Where) -> Any:
         line = node.start_mark.line + 1
         self.lines[where] = line
-        # An alias gives the very node of its anchor again, so a node met twice is an alias.
-        if id(node) in self._seen:
-            self.faults.add(self.path, line, "Anchors and aliases are not read here. Write the value out.")
+        if node.tag not in _TAGS:
+            self.faults.add(self.path, line, "A tag is not read here. Write the plain value.")
             return None
-        self._seen.add(id(node))
         if len(where) > MAX_DEPTH:
             self.faults.add(self.path, line, f"This is nested deeper than {MAX_DEPTH} levels.")
             return None
@@ -161,9 +169,6 @@ class _Reader:
                 f'Write "{node.value}" if the word is meant, else true or false.'
             )
             self.faults.add(self.path, line, message)
-            return None
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            self.faults.add(self.path, line, f"The tag {node.tag} is not read here. Remove it.")
             return None
         if "${" not in node.value:
             self.literal.add(where)

@@ -1,0 +1,50 @@
+# make demo | test | check: nothing but Python 3.11+ and make is needed beforehand.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check lint bench clean help
+
+help:
+	@echo "make demo   run the whole quickstart job against local simulators"
+	@echo "make test   run the tests"
+	@echo "make check  run everything that CI runs"
+	@echo "make bench  run the benchmarks (quick)"
+
+demo: $(STAMP)
+	$(BIN)/consentry demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -q
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --warnings
+	$(BIN)/lint-imports
+
+check: test lint
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_end_to_end.py --quick
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another one: make PYTHON=python3.12"; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv pip install --quiet --python $(BIN)/python --editable . --group dev; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev; \
+	fi
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .consentry build dist *.egg-info

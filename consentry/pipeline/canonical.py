@@ -1,0 +1,203 @@
+"""Bring the clean streams of all sources into the canonical tables: customer, event, consent, link.
+
+Only renaming happens here. Types, units and zones were settled by each stream's contract, so that nothing can
+fail in this step and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from consentry.model.names import quoted
+from consentry.pipeline.job import Job, StreamBlock
+from consentry.warehouse import Warehouse
+
+CONSENT_TEXTS = (
+    "source_system", "source_event_id", "identifier_type", "identifier_value", "region", "purpose", "state",
+    "method", "mechanism", "notice_id", "regime", "jurisdiction",
+)  # fmt: skip
+CONSENT_TYPES = dict.fromkeys(CONSENT_TEXTS, "TEXT") | {
+    "notice_version": "INTEGER",
+    "effective_at": "TIMESTAMPTZ",
+    "expires_at": "TIMESTAMPTZ",
+}
+# How the types of the catalogue are spelled in SQL.
+SQL_TYPES = {
+    "number": "DOUBLE",
+    "integer": "BIGINT",
+    "text": "TEXT",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+}
+
+
+def streams_of(job: Job, *entities: str) -> dict[tuple[str, str], StreamBlock]:
+    """Return the streams of these entities, by source and stream name."""
+    return {
+        (source, name): stream
+        for source, block in job.sources.items()
+        for name, stream in block.streams.items()
+        if stream.entity in entities
+    }
+
+
+def stream_table(zone: str, source: str, stream: str) -> str:
+    """Name the table of a stream in a zone."""
+    return f"{zone}.{source}__{stream}"
+
+
+def write_canonical(warehouse: Warehouse, job: Job) -> None:
+    """Write clean.customer, clean.link and one clean.event__NAME for each event of the catalogue."""
+    _write(warehouse, "clean.customer", _customers(warehouse, job), _customer_types(warehouse, job))
+    _write(warehouse, "clean.link", _links(warehouse, job), _LINK_TYPES)
+    for event, properties in job.events.items():
+        types = {"event_id": "TEXT", "record_id": "TEXT", "occurred_at": "TIMESTAMPTZ"}
+        types |= {name: SQL_TYPES[kind] for name, kind in properties.items()}
+        _write(warehouse, f"clean.event__{event}", _events(warehouse, job, event), types)
+
+
+def consent_query(stream: StreamBlock, *, source: str, table: str) -> str:
+    """Return the query that reads a consent feed's new rows (above $rid) as canonical consent rows."""
+    columns = dict(stream.map)
+    selected = [
+        f"CAST({quoted(columns[name]) if name in columns else 'NULL'} AS {kind}) AS {name}"
+        for name, kind in CONSENT_TYPES.items()
+        if name != "source_system"
+    ]
+    system = quoted(columns["source_system"]) if "source_system" in columns else "NULL"
+    selected.append(f"coalesce(CAST({system} AS TEXT), '{source}') AS source_system")
+    return f"SELECT {', '.join(selected)} FROM {table} WHERE _rid > $rid"
+
+
+_LINK_TYPES = {
+    "record_id": "TEXT",
+    "source": "TEXT",
+    "trust": "INTEGER",
+    "type": "TEXT",
+    "value": "TEXT",
+    "region": "TEXT",
+    "seen_at": "TIMESTAMPTZ",
+}
+
+
+def _write(warehouse: Warehouse, table: str, queries: Iterable[str], types: Mapping[str, str]) -> None:
+    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in types.items())
+    parts = [f"SELECT {empty} WHERE false", *queries]
+    warehouse.sql(f"CREATE OR REPLACE TABLE {table} AS {' UNION ALL '.join(parts)}")
+
+
+def _customer_types(warehouse: Warehouse, job: Job) -> dict[str, str]:
+    """Return the columns of clean.customer; a column's type is that of the first source that has it."""
+    types = {"record_id": "TEXT", "source": "TEXT", "trust": "INTEGER", "updated_at": "TIMESTAMPTZ"}
+    for (source, name), stream in streams_of(job, "customer").items():
+        found = warehouse.columns(stream_table("clean", source, name))
+        for canonical, column in _customer_columns(stream).items():
+            if column in found:
+                types.setdefault(canonical, found[column])
+    return types
+
+
+def _customer_columns(stream: StreamBlock) -> dict[str, str]:
+    return {kind: identifier.column for kind, identifier in stream.identifiers.items()} | stream.map
+
+
+def _customers(warehouse: Warehouse, job: Job) -> Iterable[str]:
+    types = _customer_types(warehouse, job)
+    for (source, name), stream in streams_of(job, "customer").items():
+        table = stream_table("clean", source, name)
+        if not warehouse.has(table):
+            continue
+        columns = _customer_columns(stream)
+        selected = [
+            f"{_record_id(source, stream)} AS record_id",
+            f"'{source}' AS source",
+            f"{job.sources[source].trust} AS trust",
+            f"{_instant(stream.updated_at)} AS updated_at",
+        ]
+        for canonical, kind in types.items():
+            if canonical in ("record_id", "source", "trust", "updated_at"):
+                continue
+            value = quoted(columns[canonical]) if canonical in columns else "NULL"
+            selected.append(f"CAST({value} AS {kind}) AS {quoted(canonical)}")
+        yield f"SELECT {', '.join(selected)} FROM {table}"
+
+
+def _links(warehouse: Warehouse, job: Job) -> Iterable[str]:
+    for (source, name), stream in streams_of(job, "customer", "event", "link").items():
+        table = stream_table("clean", source, name)
+        if not warehouse.has(table):
+            continue
+        record = _record_id(source, stream)
+        seen = f"max({_instant(stream.updated_at or stream.occurred_at)})"
+        for kind, identifier in stream.identifiers.items():
+            region = quoted(identifier.region) if identifier.region else f"'{identifier.region_code or ''}'"
+            value = f"CAST({quoted(identifier.column)} AS TEXT)"
+            yield (
+                f"SELECT {record} AS record_id, '{source}' AS source, {job.sources[source].trust} AS trust, "
+                f"'{kind}' AS type, {value} AS value, nullif(CAST({region} AS TEXT), '') AS region, {seen} AS seen_at "
+                f"FROM {table} WHERE {quoted(identifier.column)} IS NOT NULL GROUP BY 1, 5, 6"
+            )
+
+
+def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
+    for (source, name), stream in streams_of(job, "event").items():
+        table = stream_table("clean", source, name)
+        naming = stream.event
+        if naming is None or naming.name not in (None, event) or not warehouse.has(table):
+            continue
+        columns = warehouse.columns(table)
+        properties = [
+            f"{_property(stream, prop, columns)} AS {quoted(prop)}"
+            if kind == "text"
+            else f"TRY_CAST({_property(stream, prop, columns)} AS {SQL_TYPES[kind]}) AS {quoted(prop)}"
+            for prop, kind in job.events[event].items()
+        ]
+        selected = [
+            f"{_key(stream)} AS event_id",
+            f"{_record_id(source, stream)} AS record_id",
+            f"{_instant(stream.occurred_at)} AS occurred_at",
+            *properties,
+        ]
+        yield f"SELECT {', '.join(selected)} FROM {table} WHERE {_is_called(stream, event)}"
+
+
+def _is_called(stream: StreamBlock, event: str) -> str:
+    naming = stream.event
+    if naming is None or naming.column is None:
+        return "true"
+    words = [word for word, name in naming.names.items() if name == event]
+    if not naming.names:
+        words = [event]
+    listed = ", ".join("'" + word.replace("'", "''") + "'" for word in words) or "NULL"
+    return f"{quoted(naming.column)} IN ({listed})"
+
+
+def _property(stream: StreamBlock, name: str, columns: Mapping[str, str]) -> str:
+    if name in stream.properties:
+        return quoted(stream.properties[name])
+    if stream.properties_json:
+        return f"json_extract_string({quoted(stream.properties_json)}, '$.{name}')"
+    return quoted(name) if name in columns else "NULL"
+
+
+def _key(stream: StreamBlock) -> str:
+    return " || '|' || ".join(f"CAST({quoted(column)} AS TEXT)" for column in stream.primary_key)
+
+
+def _record_id(source: str, stream: StreamBlock) -> str:
+    """Name the record whose identifiers these are: the customer's own key, or the subject of an event.
+
+    An event's subject is the set of identifiers it came with, hashed so that a record id shows none of them.
+    """
+    if stream.entity == "customer":
+        return f"'{source}:' || {_key(stream)}"
+    named = ", ".join(
+        f"'{kind}=' || CAST({quoted(identifier.column)} AS TEXT)"
+        for kind, identifier in sorted(stream.identifiers.items())
+    )
+    return f"'{source}:' || substr(sha256(concat_ws('|', {named})), 1, 32)"
+
+
+def _instant(column: str | None) -> str:
+    return f"CAST({quoted(column)} AS TIMESTAMPTZ)" if column else "CAST(NULL AS TIMESTAMPTZ)"

@@ -1,0 +1,158 @@
+"""A job as its YAML file says it: the frozen models of every block."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+
+from consentry.config import Model, Name
+from consentry.delivery.config import Sync
+from consentry.identity.config import IdentityConfig
+from consentry.segments.catalog import TypeName
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+
+
+class Keys(Model):
+    """Where the master key comes from; never from the job file itself."""
+
+    provider: Literal["file", "environment"]
+    path: Path | None = None
+    variable: str | None = None
+    create: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.provider == "file" and self.path is None:
+            raise ValueError("keys from a file need a 'path'")
+        if self.provider == "environment" and self.variable is None:
+            raise ValueError("keys from the environment need a 'variable' that holds them")
+        return self
+
+
+class Identifier(Model):
+    """An identifier in a column; a phone may name the column, or the country code, that gives its region."""
+
+    column: str
+    region: str | None = None
+    region_code: str | None = Field(default=None, pattern="^[A-Z]{2}$")
+
+
+def _as_identifier(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class EventName(Model):
+    """What the events of a stream are called: one `name` for all, or the word in a `column`.
+
+    names: how the words of the source are called here; without it they are taken as they are.
+    """
+
+    name: Name | None = None
+    column: str | None = None
+    names: dict[str, Name] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.name is None) == (self.column is None):
+            raise ValueError("an event has either a 'name' or a 'column' that holds it")
+        return self
+
+
+class StreamBlock(Model):
+    """One stream of a source: what its records are, how they are checked, and which column means what.
+
+    entity: what a record is; `link` is a stream that only ties identifiers together.
+    mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
+    allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
+    properties_json: the column that holds event properties as a JSON object.
+    """
+
+    entity: Literal["customer", "event", "consent", "link"]
+    contract: str
+    primary_key: Columns = Field(min_length=1)
+    mode: Literal["append", "snapshot"] = "append"
+    options: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own model
+    updated_at: str | None = None
+    occurred_at: str | None = None
+    event: EventName | None = None
+    identifiers: dict[Name, Annotated[Identifier, BeforeValidator(_as_identifier)]] = Field(default_factory=dict)
+    map: dict[Name, str] = Field(default_factory=dict)
+    properties: dict[Name, str] = Field(default_factory=dict)
+    properties_json: str | None = None
+    allow_empty: bool = False
+    max_shrink_pct: int = Field(default=50, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _fits_its_entity(self) -> Self:
+        if self.entity == "event" and (self.event is None or self.occurred_at is None):
+            raise ValueError("a stream of events needs 'event' and 'occurred_at'")
+        if self.entity != "consent" and not self.identifiers:
+            raise ValueError("a stream needs 'identifiers': whose record is it?")
+        return self
+
+
+class SourceBlock(Model):
+    """A source: its connector, how far it is trusted when records disagree, and its streams."""
+
+    type: str
+    trust: int = Field(default=1, ge=0, le=100)
+    connection: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own Config
+    streams: dict[Name, StreamBlock] = Field(min_length=1)
+
+
+class DestinationBlock(Model):
+    """A destination: its connector and how to reach it. What it may receive stands in the policy."""
+
+    type: str
+    connection: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own Config
+
+
+class Profile(Model):
+    """The merged profile: the contract that names its attributes."""
+
+    contract: str
+
+
+class Job(Model):
+    """One job file. Relative paths are relative to it; `state` is relative to where you are."""
+
+    version: Literal[1]
+    job: Name
+    description: str = ""
+    state: Path
+    engine: Literal["duckdb"] = "duckdb"
+    memory_limit: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$")
+    as_of: AwareDatetime | None = None
+    keys: Keys
+    policy: Path
+    sources: dict[Name, SourceBlock] = Field(min_length=1)
+    identity: IdentityConfig = Field(default_factory=IdentityConfig)
+    profile: Profile
+    events: dict[Name, dict[Name, TypeName]] = Field(default_factory=dict)
+    segments: Path
+    destinations: dict[Name, DestinationBlock] = Field(default_factory=dict)
+    syncs: dict[Name, Sync] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        for name, sync in self.syncs.items():
+            if sync.destination not in self.destinations:
+                known = ", ".join(sorted(self.destinations)) or "none"
+                raise ValueError(
+                    f"sync {name} goes to {sync.destination!r}, which is not among the destinations ({known})"
+                )
+        return self
+
+
+def instant(moment: datetime) -> str:
+    """Write an instant as the store does: UTC, microseconds, Z."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
