@@ -59,16 +59,17 @@ PROSPECTS = 0.10  # people only the CRM knows, as a share of the customers
 _WITH_PHONE = 0.62
 _ALWAYS_PHONE = ("crm_twice_same_phone", "family_phone", "switchboard")
 
-_GIVEN_HEADS = "Al Be Bri Ca Cor Da El Fa Fi Ga Ha Il Jo Ka Li Ma Ne O Pa Qui Ra Sa Te U Va Wi Xa Yo Ze Zo".split()  # noqa: SIM905 (quotes and commas would hide the words)
-_GIVEN_TAILS = "bra dan dor eth fin gan iro lan lis mar nel nia phe ra ric sa ten thea via wen".split()  # noqa: SIM905 (quotes and commas would hide the words)
-_FAMILY_HEADS = (
-    "Alder Ambler Bram Brix Cald Corn Dun Elder Fen Garth Had Hol Ink Jas Kel Lang Mar Nor Oak Pen Quil Rad "
-    "Sel Tam Ul Ver Wex Yar Zell O'Vel Tør Zim-Bel Ève"
-).split()  # noqa: SIM905 (quotes and commas would hide the words)
-_FAMILY_TAILS = (
-    "bank beck brook by combe cott dale den feld ford gate ham hurst keld lake ley low mere mond more nold pool "
-    "rick sted stone stow strand thorp ton vale vik wald wick win wold worth yard"
-).split()  # noqa: SIM905 (quotes and commas would hide the words)
+# Words in one text read better than a hundred quotes and commas.
+_GIVEN_HEADS = "Al Be Bri Ca Cor Da El Fa Fi Ga Ha Il Jo Ka Li Ma Ne O Pa Qui Ra Sa Te U Va Wi Xa Yo Ze Zo".split()  # noqa: SIM905
+_GIVEN_TAILS = "bra dan dor eth fin gan iro lan lis mar nel nia phe ra ric sa ten thea via wen".split()  # noqa: SIM905
+_FAMILY_HEADS = """
+    Alder Ambler Bram Brix Cald Corn Dun Elder Fen Garth Had Hol Ink Jas Kel Lang Mar Nor Oak Pen Quil Rad
+    Sel Tam Ul Ver Wex Yar Zell O'Vel Tør Zim-Bel Ève
+    """.split()  # noqa: SIM905
+_FAMILY_TAILS = """
+    bank beck brook by combe cott dale den feld ford gate ham hurst keld lake ley low mere mond more nold pool
+    rick sted stone stow strand thorp ton vale vik wald wick win wold worth yard
+    """.split()  # noqa: SIM905
 _STROKES = str.maketrans({"ø": "o", "Ø": "O"})
 
 

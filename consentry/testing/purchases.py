@@ -85,10 +85,22 @@ def shoppers(purchases: Path) -> list[Shopper]:
     return [Shopper(*row) for row in rows]
 
 
+def count_faults(purchases: Path) -> dict[str, int]:
+    """Count the lines that a contract must refuse: without a customer, or with one but without a price."""
+    query = (
+        "select count(*) filter (customer_id is null), count(*) filter (customer_id is not null and unit_price <= 0)"
+        " from read_parquet($path)"
+    )
+    with duckdb.connect() as connection:
+        found = connection.execute(query, {"path": str(purchases)}).fetchall()
+    return {"purchases_without_customer": found[0][0], "purchases_without_price": found[0][1]}
+
+
 def write_purchases(out: Path, *, customers: int | None, lines_each: int, rng: np.random.Generator) -> int:
     """Write the sample itself, or `lines_each` lines for each of `customers`; return the number of lines."""
     if customers is None:
-        shutil.copyfile(sample_path(), out)
+        if not (out.exists() and out.samefile(sample_path())):
+            shutil.copyfile(sample_path(), out)
         return int(pq.read_metadata(out).num_rows)
     sample = pl.read_parquet(sample_path()).drop_nulls("customer_id").sort("customer_id", "line_id")
     rows = 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from consentry.testing.choices import Choices
 from consentry.testing.people import Person, make_people
-from consentry.testing.purchases import Shopper, shoppers, write_purchases
+from consentry.testing.purchases import Shopper, count_faults, shoppers, write_purchases
 from consentry.testing.records import Notes, crm_lines, shop_lines
 from consentry.testing.web import web_lines
 
@@ -49,6 +49,7 @@ def generate(out: Path, *, customers: int | None = None, events_each: int = 20, 
     lines_each = events_each // 2
     rows = write_purchases(purchases, customers=customers, lines_each=lines_each, rng=rng["purchases"])
     notes.rows["purchases"] = rows
+    notes.defects.update(count_faults(purchases))
     buyers = shoppers(purchases)
     people = make_people(buyers, rng["people"])
     _write(out / "shop_customers.csv", shop_lines(people, rng["shop"], notes))
