@@ -3,6 +3,14 @@
 A connector is one class with one `Config`. A source answers `check`, `discover` and `read`; a destination
 `check` and `write`. What else it can do is a small protocol of its own (`Removes`, `LooksUp`, ...), which the
 pipeline asks for with isinstance; it never tries and catches.
+
+Every connector is made in the same way (`consentry.connectors.registry.connect` does it):
+
+    Connector(config, *, streams={}, account="", base=Path())
+
+config: an instance of its `Config`, from the `connection:` block. streams: for a source, an instance of its
+`StreamOptions` a stream, from the stream's `options:` block. account: names the account at the vendor; its
+quota is shared by all connectors of that name. base: the folder that relative paths of the config start from.
 """
 
 from __future__ import annotations
@@ -25,6 +33,10 @@ class ConnectorConfig(Model):
     """Base of every connector's settings: frozen, unknown keys refused, secrets as SecretStr."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoOptions(ConnectorConfig):
+    """The stream options of a source whose streams need none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,8 @@ class Connector(Protocol):
 class Source(Connector, Protocol):
     """Where customer data comes from."""
 
+    StreamOptions: ClassVar[type[ConnectorConfig]]
+
     def discover(self) -> list[Stream]:
         """List the streams there are."""
         ...
@@ -133,8 +147,19 @@ class Source(Connector, Protocol):
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield the records that changed since `state`, all of them when it is empty.
 
+        A read that stops after any page and is taken up with that page's state goes on behind the page. Nested
+        values come as JSON text. A line that is no record comes as one, its text in the column `_malformed`.
         Raises SourceFailed with a sentence, or RetryLater when the source asks for a pause.
         """
+        ...
+
+
+@runtime_checkable
+class NoticesChanges(Protocol):
+    """A source that can tell, cheaply, that a stream is as it was: a snapshot of it need not be taken again."""
+
+    def changed(self, stream: Stream, state: State) -> bool:
+        """Tell whether a full read now may differ from the one that ended with `state`."""
         ...
 
 

@@ -1,0 +1,208 @@
+"""Read one file as record batches: CSV, JSON lines, Segment events and Parquet.
+
+Nothing is guessed. CSV cells and JSON values come as text (a nested value as JSON text), Parquet columns in
+their own types. A line that is no record is not lost and stops nothing: it comes as a record whose column
+`_malformed` holds the line, for validation to set aside.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from consentry.connectors.segment_events import flatten
+
+Format = Literal["csv", "jsonl", "segment", "parquet"]
+MALFORMED = "_malformed"
+BATCH_ROWS = 10_000
+# A quoted CSV cell that runs over more lines than this has most likely lost its closing quote.
+CELL_LINES = 500
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+Record = dict[str, str | None]
+
+csv.field_size_limit(16_000_000)
+
+
+class Unreadable(Exception):
+    """A file that is not of its format at all; the text says what to do, and quotes nothing of it."""
+
+
+def format_of(path: Path) -> Format | None:
+    """Tell the format from the file's name, `.gz` aside; None when the name does not say."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def read_file(
+    path: Path, kind: Format, *, encoding: str = "utf-8", delimiter: str | None = None, skip: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """Yield the records of a file behind the first `skip`, in their order.
+
+    encoding, delimiter: of text formats; a byte order mark is dropped. Raises Unreadable.
+    """
+    if kind == "parquet":
+        yield from _parquet(path, skip)
+        return
+    with _text(path, encoding) as lines:
+        if kind == "csv":
+            yield from _batches(islice(_csv(lines, delimiter or _delimiter(path)), skip, None))
+        else:
+            shape = flatten if kind == "segment" else _as_text
+            yield from _batches(islice(_json_lines(lines, shape), skip, None))
+
+
+@contextmanager
+def _text(path: Path, encoding: str) -> Iterator[TextIO]:
+    opened = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+    # Bytes that are not of the encoding become surrogates, which mark their line as malformed.
+    name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    with opened as raw, io.TextIOWrapper(io.BufferedReader(raw), name, "surrogateescape", newline="") as text:  # type: ignore[type-var, arg-type]
+        try:
+            yield text
+        except (gzip.BadGzipFile, EOFError, OSError) as error:
+            raise Unreadable(f"it cannot be read to its end ({type(error).__name__}); fetch it anew") from None
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if ".tsv" in path.suffixes else ","
+
+
+class _Tape:
+    """Hand lines to the CSV reader, and keep those of the record it is reading."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._again: list[str] = []
+        self.taken: list[str] = []
+
+    def __iter__(self) -> _Tape:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.taken) >= CELL_LINES:
+            raise StopIteration
+        line = self._again.pop() if self._again else next(self._lines)
+        self.taken.append(line)
+        return line
+
+    def forget(self) -> None:
+        self.taken = []
+
+    def give_back_all_but_one(self) -> str:
+        first, *rest = self.taken
+        self._again.extend(reversed(rest))
+        self.taken = []
+        return first
+
+
+def _csv(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
+    tape = _Tape(lines)
+    header = next(_cells(tape, delimiter), None)
+    if header is None:
+        return
+    names, _ = header
+    if names is None or len(set(names)) != len(names):
+        why = "names a column twice" if names else "cannot be read"
+        raise Unreadable(f"its header line {why}; mend the first line")
+    for cells, raw in _cells(tape, delimiter):
+        if cells is not None and len(cells) == len(names) and _is_clean(cells):
+            yield {**dict(zip(names, cells, strict=True)), MALFORMED: None}
+        else:
+            yield {**dict.fromkeys(names), MALFORMED: _shown(raw or delimiter.join(cells or []))}
+
+
+def _cells(tape: _Tape, delimiter: str) -> Iterator[tuple[list[str] | None, str | None]]:
+    """Yield each record's cells and lines; the cells are None where the lines are no record."""
+    while True:
+        reader = csv.reader(tape, delimiter=delimiter, strict=True)
+        try:
+            for cells in reader:
+                raw = "".join(tape.taken)
+                tape.forget()
+                if cells:
+                    yield cells, raw
+        except csv.Error:
+            yield None, tape.give_back_all_but_one()
+            continue
+        if not tape.taken:
+            return
+        yield None, tape.give_back_all_but_one()
+
+
+def _json_lines(lines: Iterable[str], shape: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            value = None
+        record = shape(value) if isinstance(value, dict) and _is_clean([line]) else None
+        # An escape can spell a character that no text may hold.
+        if record is not None and ("\\u" not in line or _is_clean(filter(None, record.values()))):
+            yield {**record, MALFORMED: None}
+        else:
+            yield {MALFORMED: _shown(line)}
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _as_text(value: dict[str, Any]) -> Record:
+    return {name: _json_text(item) for name, item in value.items()}
+
+
+def _json_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_clean(cells: Iterable[str]) -> bool:
+    return all("\0" not in cell and (cell.isascii() or not _has_surrogate(cell)) for cell in cells)
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _shown(line: str) -> str:
+    """Return a line as text that every engine takes: undecodable bytes and NULs are spelled out."""
+    return line.rstrip("\r\n").encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _batches(records: Iterator[Record]) -> Iterator[pa.RecordBatch]:
+    while rows := list(islice(records, BATCH_ROWS)):
+        names = list(dict.fromkeys(name for row in rows for name in row if name != MALFORMED))
+        columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in [*names, MALFORMED]}
+        yield pa.RecordBatch.from_pydict(columns)
+
+
+def _parquet(path: Path, skip: int) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                if skip < batch.num_rows:
+                    yield batch.slice(skip)
+                skip = max(0, skip - batch.num_rows)
+    except (pa.ArrowInvalid, OSError):
+        raise Unreadable("it is not a Parquet file, or is damaged; fetch it anew") from None

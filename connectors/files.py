@@ -1,0 +1,214 @@
+"""Files as a source of records and as a destination of audiences: CSV, JSON lines, Parquet, Segment events."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, field_validator
+
+from consentry.connectors.audience_file import AudienceFile, member_id
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Page, State, Stream
+from consentry.connectors.file_formats import MALFORMED, Format, Unreadable, format_of, read_file
+from consentry.connectors.segment_events import COLUMNS
+from consentry.errors import ConfigError, DestinationFailed, SourceFailed
+from consentry.model.batch import Batch, Row
+
+_HEAD_BYTES = 65_536
+
+
+class Config(ConnectorConfig):
+    """Where the files are, and how audiences are written."""
+
+    folder: Path = Field(Path(), description="The folder of the files; a relative one starts at the job file.")
+    format: Literal["csv", "jsonl", "parquet"] = Field("csv", description="The format of audience files.")
+    written_for: Literal["machines", "people"] = Field(
+        "machines",
+        description="people: CSV cells that a spreadsheet would run as a formula get a ' in front; machines: unaltered.",
+    )
+
+
+class StreamOptions(ConnectorConfig):
+    """Which files a stream consists of, and how they are read."""
+
+    path: str = Field(description="The file, or a pattern such as orders-*.csv, below the folder; .gz is unpacked.")
+    format: Format | None = Field(None, description="csv, jsonl, segment or parquet; by default the suffix says it.")
+    encoding: str = Field("utf-8", description="The encoding of text files; a byte order mark is dropped.")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="What parts CSV cells; a comma by default, a tab in .tsv."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, name: str) -> str:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError("this encoding is not known; write utf-8, latin-1, cp1252 or the like") from None
+        return name
+
+
+class Files:
+    """Files in one folder. `api_calls` counts the audience files that were written."""
+
+    Config: ClassVar[type[ConnectorConfig]] = Config
+    StreamOptions: ClassVar[type[ConnectorConfig]] = StreamOptions
+    capabilities = Capabilities(
+        # A file is rewritten as a whole: few large batches cost least.
+        batch_max=100_000,
+        key_fields=(),
+        operations=frozenset({"add", "change", "remove"}),
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        streams: Mapping[str, StreamOptions] | None = None,
+        account: str = "",
+        base: Path = Path(),
+    ) -> None:
+        self._folder = (base / config.folder).resolve()
+        self._config, self._streams = config, dict(streams or {})
+        self.account = account
+        self.api_calls = 0
+
+    def check(self) -> Check:
+        """Look whether the folder and every stream's files are there."""
+        if not self._folder.is_dir():
+            return Check(False, f"The folder {self._folder} does not exist. Check 'folder' in the connection.")
+        try:
+            counts = [len(self._files(name)) for name in self._streams]
+        except (SourceFailed, ConfigError) as error:
+            return Check(False, str(error))
+        return Check(True, f"The folder {self._folder} holds {sum(counts)} files of {len(counts)} streams.")
+
+    def discover(self) -> list[Stream]:
+        """List the streams of the job; Parquet tells its columns beforehand, text formats do not."""
+        return [Stream(name, (), self._schema(name, options)) for name, options in self._streams.items()]
+
+    def changed(self, stream: Stream, state: State) -> bool:
+        """Tell whether any file of the stream came, went or changed since `state`."""
+        now = {name: _mark(path) for name, path in self._files(stream.name).items()}
+        return now != state.get("files") or bool(state.get("reading"))
+
+    def read(self, stream: Stream, state: State) -> Iterator[Page]:
+        """Yield the records of files that are new or changed since `state`; a changed file is read whole."""
+        done: dict[str, object] = dict(state.get("files", {}))
+        for name, path in self._files(stream.name).items():
+            mark = _mark(path)
+            if done.get(name) == mark:
+                continue
+            reading = state.get("reading") or {}
+            skip = reading["rows"] if reading.get("file") == name and reading.get("mark") == mark else 0
+            for batch in self._batches(stream.name, name, path, skip):
+                skip += batch.num_rows
+                yield Page(batch, {"files": dict(done), "reading": {"file": name, "mark": mark, "rows": skip}})
+            done[name] = mark
+            # The file's end is a page of its own, without records: the next read need not open it again.
+            yield Page(pa.RecordBatch.from_pydict({}), {"files": dict(done)})
+
+    def write(self, batch: Batch) -> Iterator[Outcome]:
+        """Put the rows into the audience's file, which is replaced in one step."""
+        file = self._audience(batch.audience)
+        members = file.read()
+        for row in batch.rows:
+            members[_key(batch, row)] = {**row.identifiers, **row.fields}
+        self._replace(file, members)
+        return iter([Ok(_key(batch, row)) for row in batch.rows])
+
+    def remove(self, batch: Batch) -> Iterator[Outcome]:
+        """Take the rows out of the audience's file; a file in which nothing changes is not written."""
+        file = self._audience(batch.audience)
+        members = file.read()
+        gone = [members.pop(_key(batch, row), None) for row in batch.rows]
+        if any(member is not None for member in gone):
+            self._replace(file, members)
+        return iter([Ok(_key(batch, row)) for row in batch.rows])
+
+    def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of the ids whose row is in the audience's file."""
+        return frozenset(remote_ids) & frozenset(self._audience(audience).read())
+
+    def _files(self, stream: str) -> dict[str, Path]:
+        pattern = self._streams[stream].path
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+            message = f"The path {pattern!r} of stream {stream!r} leads out of the folder. Name a file below it."
+            raise ConfigError(message, code="path_outside")
+        found = sorted(path for path in self._folder.glob(pattern) if path.is_file())
+        if not found and not any(mark in pattern for mark in "*?["):
+            message = (
+                f"The file {self._folder / pattern} of stream {stream!r} does not exist. Check 'path' and 'folder'."
+            )
+            raise SourceFailed(message, code="file_missing")
+        for path in found:
+            if not path.resolve().is_relative_to(self._folder):
+                message = f"{path} of stream {stream!r} is a link out of the folder. Copy the file there instead."
+                raise SourceFailed(message, code="path_outside")
+        return {path.relative_to(self._folder).as_posix(): path for path in found}
+
+    def _batches(self, stream: str, name: str, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
+        options = self._streams[stream]
+        problem = ""
+        try:
+            yield from read_file(
+                path,
+                self._format(stream, path),
+                encoding=options.encoding,
+                delimiter=options.delimiter,
+                skip=skip,
+            )
+        except Unreadable as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"it cannot be read ({error.strerror}); check the permissions"
+        if problem:
+            raise SourceFailed(f"The file {name} of stream {stream!r} is no use: {problem}.", code="file_unreadable")
+
+    def _format(self, stream: str, path: Path) -> Format:
+        kind = self._streams[stream].format or format_of(path)
+        if kind is None:
+            message = (
+                f"The name {path.name!r} of stream {stream!r} does not tell its format. Add 'format: csv' or another."
+            )
+            raise ConfigError(message, code="format_unknown")
+        return kind
+
+    def _schema(self, name: str, options: StreamOptions) -> pa.Schema:
+        files = self._files(name)
+        kinds = {self._format(name, path) for path in files.values()}
+        if kinds == {"parquet"}:
+            try:
+                return pq.read_schema(next(iter(files.values())))
+            except (pa.ArrowInvalid, OSError):
+                return pa.schema([])
+        columns = COLUMNS if options.format == "segment" else ()
+        return pa.schema([(column, pa.string()) for column in (*columns, MALFORMED)])
+
+    def _audience(self, audience: str) -> AudienceFile:
+        path = (self._folder / f"{audience}.{self._config.format}").resolve()
+        if path.parent != self._folder or audience.startswith("."):
+            message = f"The audience {audience!r} is not a plain file name. Name it with letters, digits, '-' and '_'."
+            raise DestinationFailed(message, code="path_outside")
+        return AudienceFile(path, self._config.format, formula_safe=self._config.written_for == "people")
+
+    def _replace(self, file: AudienceFile, members: Mapping[str, Mapping[str, object]]) -> None:
+        self.api_calls += 1
+        file.replace(members)
+
+
+def _key(batch: Batch, row: Row) -> str:
+    return row.remote_id or member_id(batch.destination, batch.audience, row.person_id)
+
+
+def _mark(path: Path) -> dict[str, object]:
+    """Describe a file well enough to know it again: size, time, and the SHA-256 of its first bytes."""
+    about = path.stat()
+    with path.open("rb") as file:
+        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    return {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "head": head}

@@ -1,0 +1,318 @@
+"""The one HTTP client: pooled, patient, polite to quotas, and silent about what it carries.
+
+A connector says what to ask and whether asking twice does harm; the client does the waiting. Nothing of a
+request but its method and path, and nothing of an answer but its status and reason code, gets into an error:
+queries, headers and bodies hold tokens and personal data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+from pydantic import AfterValidator
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+from consentry.connectors.quota import Limit, quota
+from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPolicy, Transient, retry_after
+from consentry.errors import ConsentryError, RetryLater, StopRun
+
+MAX_BYTES = 64_000_000
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+# httpx logs each URL with its query, and queries hold e-mails and keys.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).addFilter(lambda _: False)
+
+
+class HttpFailed(ConsentryError):
+    """A call that failed for good. status: of the answer, None when there was none; code: the vendor's, or ours."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: str = "http_failed") -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+class AnswerLost(HttpFailed):
+    """A call whose answer did not arrive: nobody knows whether it took effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success: its status, its headers (names in lower case), and its JSON body, None when there was no body."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    # JSON is of any shape until the connector reads it.
+    body: Any = field(repr=False)
+
+
+# What a vendor's error says: seconds to wait, or None for the common reading.
+Pause = Callable[[int, Mapping[str, str], Any], float | None]
+
+
+def _only_safe(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("a base URL begins with https://; plain http:// is for this machine only")
+    if not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("a base URL has a host, a path, and nothing else")
+    return url.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_only_safe)]
+
+
+class HttpClient:
+    """Calls to one account of one vendor.
+
+    vendor: its name in sentences. headers: made anew for every call, so that a token may change.
+    limits: the account's quota, by operation; "" is for calls that name none. `calls` counts what was sent.
+    transport, sleep, clock: for tests; clock gives seconds of any fixed origin.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        vendor: str,
+        account: str,
+        headers: Callable[[], Mapping[str, str]],
+        limits: Mapping[str, Sequence[Limit]] | None = None,
+        policy: RetryPolicy | None = None,
+        pause: Pause | None = None,
+        max_bytes: int = MAX_BYTES,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base_url, self.vendor, self.account = base_url.rstrip("/"), vendor, account
+        self.calls = 0
+        self._headers, self._limits, self._max_bytes = headers, limits or {}, max_bytes
+        self._policy = policy or RetryPolicy()
+        self._pause = pause or _as_headers_say
+        self._sleep, self._clock = sleep, clock
+        self._client = httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False)
+
+    def __repr__(self) -> str:
+        return f"HttpClient({self.vendor}, {urlsplit(self.base_url).hostname})"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        repeatable: bool | None = None,
+        operation: str = "",
+    ) -> Answer:
+        """Call, and return the answer of a 2xx.
+
+        path: below the base URL. body: sent as JSON. repeatable: whether the call may be sent twice; by default
+        all may but POST and PATCH. operation: the quota it counts against.
+        Raises RetryLater when the server asks for a wait beyond the policy, AnswerLost when a call that is not
+        repeatable may have taken effect, HttpFailed for every other failure.
+        """
+        safe = method not in ("POST", "PATCH") if repeatable is None else repeatable
+        call = _Call(method, self.base_url + path, urlsplit(self.base_url + path).path, params, body, safe, operation)
+        failure: Transient | None = None
+        try:
+            return self._tries()(self._once, call)
+        except Transient as transient:
+            failure = transient
+        # Raised here and not above, so that the error's context does not hold the request.
+        raise self._given_up(call, failure)
+
+    def next_path(self, link: str) -> tuple[str, dict[str, str]]:
+        """Turn a link of an answer to its next page into a path and a query.
+
+        Raises HttpFailed when it leads to another host: a token must not follow it there.
+        """
+        here, there = urlsplit(self.base_url), urlsplit(urljoin(self.base_url + "/", link))
+        if (there.scheme, there.netloc) != (here.scheme, here.netloc) or not there.path.startswith(here.path):
+            message = f"{self.vendor} gave a next page on another host, which is not followed. Check the base URL."
+            raise HttpFailed(message, code="foreign_link")
+        return there.path[len(here.path) :], dict(httpx.QueryParams(there.query))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def _tries(self) -> Retrying:
+        return Retrying(
+            stop=stop_after_attempt(self._policy.attempts),
+            wait=AsAsked(self._policy),
+            retry=retry_if_exception_type(Transient),
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    def _once(self, call: _Call) -> Answer:
+        self._await_quota(call.operation)
+        self.calls += 1
+        problem: Exception | None = None
+        try:
+            status, headers, raw = self._send(call)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            problem = Transient("cannot be reached")
+        except httpx.TimeoutException:
+            problem = self._lost(call, "did not answer in time")
+        except httpx.TransportError:
+            problem = self._lost(call, "broke the connection off")
+        if problem:
+            raise problem
+        return self._read(call, status, headers, raw)
+
+    def _await_quota(self, operation: str) -> None:
+        shared = quota(self.account, operation, self._limits.get(operation, ()))
+        wait = shared.reserve(self._clock())
+        if wait > self._policy.max_wait:
+            raise self._later(wait)
+        if wait > 0:
+            self._sleep(wait)
+
+    def _send(self, call: _Call) -> tuple[int, dict[str, str], bytes]:
+        headers = dict(self._headers())
+        content = None if call.body is None else json.dumps(call.body, separators=(",", ":")).encode()
+        if content is not None:
+            headers.setdefault("Content-Type", "application/json")
+        request = self._client.build_request(
+            call.method, call.url, params=call.params, content=content, headers=headers
+        )
+        answer = self._client.send(request, stream=True)
+        try:
+            kept = bytearray()
+            for chunk in answer.iter_bytes():
+                kept += chunk
+                if len(kept) > self._max_bytes:
+                    message = f"{self.vendor} answered {call} with more than {self._max_bytes:,} bytes. Ask for less."
+                    raise HttpFailed(message, status=answer.status_code, code="answer_too_large")
+            return answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(kept)
+        finally:
+            answer.close()
+
+    def _read(self, call: _Call, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
+        readable, body = _parsed(raw)
+        if 200 <= status < 300:
+            if not readable:
+                raise self._lost(call, "sent an answer that is not JSON")
+            return Answer(status, headers, body)
+        if status in TRANSIENT:
+            after = self._pause(status, headers, body)
+            if after is not None and after > self._policy.max_wait:
+                raise self._later(after)
+            if after and status == 429:
+                shared = quota(self.account, call.operation, self._limits.get(call.operation, ()))
+                shared.hold(self._clock() + after)
+            if status not in TURNED_AWAY and not call.repeatable and after is None:
+                raise AnswerLost(self._lost_sentence(call, f"answered {status}"), status=status, code="answer_lost")
+            raise Transient(f"answered {status}", status=status, after=after)
+        raise self._refused(call, status, body)
+
+    def _lost(self, call: _Call, reason: str) -> Exception:
+        if call.repeatable:
+            return Transient(reason)
+        return AnswerLost(self._lost_sentence(call, reason), code="answer_lost")
+
+    def _lost_sentence(self, call: _Call, reason: str) -> str:
+        return f"{self.vendor} {reason} to {call}; whether it took effect is not known."
+
+    def _later(self, after: float) -> RetryLater:
+        message = f"{self.vendor} asks to wait {after:.0f} seconds. Run again then; the run goes on where it stopped."
+        return RetryLater(message, after=after, code="quota")
+
+    def _given_up(self, call: _Call, failure: Transient) -> ConsentryError:
+        if failure.status == 429:
+            return self._later(failure.after or self._policy.cap)
+        message = f"{self.vendor} {failure.reason} to {call}, {self._policy.attempts} times. Run again later."
+        if failure.reason == "cannot be reached":
+            host = urlsplit(self.base_url).netloc
+            message = f"{self.vendor} cannot be reached at {host}. Check base_url and the network, then run again."
+        return HttpFailed(message, status=failure.status, code="unreachable" if not failure.status else "server_error")
+
+    def _refused(self, call: _Call, status: int, body: Any) -> HttpFailed:
+        code = vendor_code(body)
+        said = f" ({code})" if code else ""
+        match status:
+            case 401:
+                return HttpFailed(
+                    f"{self.vendor} refuses the credentials (401). Check the token in the environment.",
+                    status=status,
+                    code="unauthorized",
+                )
+            case 403:
+                return HttpFailed(
+                    f"{self.vendor} does not allow {call} to these credentials (403). Give them the scope it needs.",
+                    status=status,
+                    code="forbidden",
+                )
+            case 404:
+                message = f"{self.vendor} has nothing at {call} (404). Check the names and ids in the job."
+                return HttpFailed(message, status=status, code="not_found")
+        message = f"{self.vendor} refused {call} with {status}{said}. Check the settings of this connector."
+        return HttpFailed(message, status=status, code=code or f"http_{status}")
+
+
+@contextmanager
+def failing_as(error: type[StopRun]) -> Iterator[None]:
+    """Raise what the client raises for good as the caller's own error, sentence and code kept."""
+    failed: HttpFailed | None = None
+    try:
+        yield
+    except HttpFailed as refusal:
+        failed = refusal
+    if failed:
+        raise error(str(failed), code=failed.code)
+
+
+def vendor_code(body: Any) -> str | None:
+    """Return the reason code in an error body, as the common vendors write it; never free text."""
+    if not isinstance(body, Mapping):
+        return None
+    first = body.get("errors")
+    nested = first[0] if isinstance(first, list) and first and isinstance(first[0], Mapping) else {}
+    for found in (nested.get("code"), body.get("category"), body.get("code"), body.get("error")):
+        if isinstance(found, str) and _CODE.fullmatch(found):
+            return found
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    url: str
+    path: str
+    params: Mapping[str, str] | None
+    body: object
+    repeatable: bool
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    __repr__ = __str__
+
+
+def _as_headers_say(_status: int, headers: Mapping[str, str], _body: Any) -> float | None:
+    return retry_after(headers.get("retry-after"), datetime.now(UTC))
+
+
+def _parsed(raw: bytes) -> tuple[bool, Any]:
+    if not raw.strip():
+        return True, None
+    try:
+        return True, json.loads(raw)
+    except ValueError:
+        return False, None
