@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -193,7 +194,7 @@ class _Names:
         self._used.add(f"{candidate}@{domain}")
         return f"{candidate}@{domain}"
 
-    def _pick(self, words: list[str] | tuple[str, ...]) -> str:
+    def _pick(self, words: Sequence[str]) -> str:
         return words[int(self._rng.integers(0, len(words)))]
 
 
