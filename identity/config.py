@@ -1,0 +1,144 @@
+"""Settings of the identity part: rules per identifier type, and which value wins in the golden record.
+
+An empty block is a working one: every type gets the rule of its kind, and the kind follows from the name.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions at import, where no checker sees them.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, field_validator, model_validator
+
+from consentry.config import Model, Name
+
+Kind = Literal["email", "phone", "external", "cookie"]
+Criterion = Literal["trust", "recency", "completeness"]
+
+_COOKIE_WORDS = ("anonymous", "cookie", "device", "visitor", "client_id", "session")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What holds for one identifier type, every blank filled.
+
+    unique: two values of it are two people. max_per_person: values of it that one person may have; None is any
+    number. max_persons_per_value: people who may share a value before it stops linking; None is any number.
+    priority: when links contradict each other the lower number is believed. blocked: RE2 patterns.
+    """
+
+    type: str
+    kind: Kind
+    unique: bool
+    max_per_person: int | None
+    max_persons_per_value: int | None
+    priority: int
+    blocked: tuple[str, ...]
+
+
+# Segment Unify's defaults (segment-docs, identity-resolution-onboarding.md): user_id 1, everything else 5.
+# Cookies change with every browser, so that a person may have any number of them.
+_DEFAULTS: dict[Kind, tuple[bool, int | None, int | None, int]] = {
+    "external": (True, 1, 5, 10),
+    "email": (False, 5, 5, 20),
+    "phone": (False, 5, 5, 30),
+    "cookie": (False, None, 5, 40),
+}
+
+
+class IdentifierRule(Model):
+    """What the job says about one identifier type; what it leaves out follows from the kind."""
+
+    kind: Kind | None = None
+    unique: bool | None = None
+    max_per_person: int | None = Field(default=None, ge=1)
+    max_persons_per_value: int | None = Field(default=None, ge=1)
+    priority: int | None = Field(default=None, ge=0)
+    blocked: tuple[str, ...] = ()
+
+    @field_validator("blocked")
+    @classmethod
+    def _patterns_compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid:
+                message = (
+                    f"the pattern {pattern!r} is not a regular expression in RE2's syntax, which has no look-around"
+                )
+                raise ValueError(message) from None
+        return patterns
+
+    @model_validator(mode="after")
+    def _unique_is_one(self) -> IdentifierRule:
+        if self.unique and self.max_per_person not in (None, 1):
+            raise ValueError("a unique identifier has one value a person. Leave out 'max_per_person', or 'unique'")
+        return self
+
+
+class FieldRule(Model):
+    """How the records compete for one field: `order` of the criteria, and `sources`, best first, before them."""
+
+    order: tuple[Criterion, ...] = ("trust", "recency", "completeness")
+    sources: tuple[Name, ...] = ()
+
+    @field_validator("order")
+    @classmethod
+    def _once_each(cls, order: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        if len(set(order)) != len(order):
+            raise ValueError("a criterion stands twice. Name each of trust, recency, completeness at most once")
+        return order
+
+
+class GoldenRules(FieldRule):
+    """How the records of a person compete for the fields of the golden record; `fields` are the exceptions."""
+
+    fields: dict[Name, FieldRule] = Field(default_factory=dict)
+
+    def rule(self, field: str) -> FieldRule:
+        """Return the rule of a field."""
+        return self.fields.get(field) or FieldRule(order=self.order, sources=self.sources)
+
+
+class IdentityConfig(Model):
+    """The `identity` block of a job.
+
+    agreement: columns of the customer records that, all equal, make two records of a shared value one person.
+    large_person: customer records of one person beyond which an alarm is raised.
+    """
+
+    identifiers: dict[Name, IdentifierRule] = Field(default_factory=dict)
+    golden: GoldenRules = Field(default_factory=GoldenRules)
+    agreement: tuple[Name, ...] = ("given_name", "family_name")
+    large_person: int = Field(default=100, ge=2)
+
+    def rule(self, type: str) -> Rule:
+        """Return the rule of an identifier type, declared or not."""
+        given = self.identifiers.get(type) or IdentifierRule()
+        kind = given.kind or kind_of(type)
+        unique, per_person, per_value, priority = _DEFAULTS[kind]
+        unique = unique if given.unique is None else given.unique
+        default_per_person = 1 if unique else (per_person if per_person != 1 else 5)
+        return Rule(
+            type=type,
+            kind=kind,
+            unique=unique,
+            max_per_person=given.max_per_person or default_per_person,
+            max_persons_per_value=given.max_persons_per_value or per_value,
+            priority=priority if given.priority is None else given.priority,
+            blocked=given.blocked,
+        )
+
+
+def kind_of(type: str) -> Kind:
+    """Tell the kind of an identifier type by its name; an id that is no cookie is an external id."""
+    if "email" in type:
+        return "email"
+    if "phone" in type or "mobile" in type:
+        return "phone"
+    return "cookie" if any(word in type for word in _COOKIE_WORDS) else "external"

@@ -1,0 +1,152 @@
+"""The golden record: of all that the records of a person say, one value a field, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from consentry.errors import ConfigError, StopRun
+from consentry.identity.config import FieldRule, IdentityConfig
+from consentry.model.names import did_you_mean, quoted
+from consentry.warehouse import Warehouse
+
+META = ("record_id", "source", "trust", "updated_at")
+_ORDER = {
+    "trust": "trust DESC NULLS LAST",
+    "recency": "updated_at DESC NULLS LAST",
+    "completeness": "filled DESC",
+}
+_STAGED = ("golden", "golden_source", "golden_record", "golden_ranked", "golden_rank")
+
+
+def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
+    """Write identity.golden, one row a current person, and identity.golden_source; return the number of rows.
+
+    Per field the best record that has a value wins: by source trust, then recency (updated_at), then completeness
+    (fields filled), or as `identity.golden` in the job says; the last tie goes to the lowest record id. Columns
+    named like an identifier of kind email or phone hold the canonical form, and are null when there is none.
+    People known only from events have a row of nulls. Reads what `resolve` published under the same run.
+    Raises ConfigError when a rule names a field that no customer record has.
+    """
+    del run_id  # Each run replaces both tables; membership keeps the history.
+    if not warehouse.has("identity.membership"):
+        raise StopRun("There are no people to build golden records of: resolve has not run.")
+    for table in _STAGED:
+        warehouse.drop(f"identity.staged_{table}")
+    fields = [name for name in warehouse.columns("clean.customer") if name not in META]
+    _check(config, fields)
+    if fields:
+        _stage_records(warehouse, config, fields)
+    _stage_golden(warehouse, config, fields)
+    _stage_sources(warehouse, config, fields)
+    staged = {"identity.golden": "identity.staged_golden", "identity.golden_source": "identity.staged_golden_source"}
+    warehouse.publish(staged)
+    for table in _STAGED:
+        warehouse.drop(f"identity.staged_{table}")
+    return warehouse.count("identity.golden")
+
+
+def _check(config: IdentityConfig, fields: Sequence[str]) -> None:
+    faults = [
+        f"identity.golden.fields.{name}: no customer record has the field {name!r}{did_you_mean(name, fields) or '.'}"
+        for name in config.golden.fields
+        if name not in fields
+    ]
+    if faults:
+        raise ConfigError(*faults, code="golden_field")
+
+
+def _stage_records(warehouse: Warehouse, config: IdentityConfig, fields: Sequence[str]) -> None:
+    """Join customers with their person, identifiers in canonical form, and rank them once for each rule."""
+    chosen = ", ".join(_value(config, name, n) for n, name in enumerate(fields))
+    types = {f"t{n}": name for n, name in enumerate(fields) if _is_identifier(config, name)}
+    filled = " + ".join(f"({quoted(name)} IS NOT NULL)::INT" for name in fields)
+    warehouse.sql(
+        f"CREATE TABLE identity.staged_golden_record AS WITH {_CANONICAL} SELECT m.person_id, c.record_id, c.source,"
+        f" c.trust, c.updated_at, {chosen} FROM clean.customer c"
+        " JOIN identity.membership m ON m.record_id = c.record_id AND m.valid_to_run IS NULL" + _joins(config, fields),
+        **types,
+    )
+    rules = _rules(config, fields)
+    ranks = ", ".join(
+        f"row_number() OVER (PARTITION BY person_id ORDER BY {_ordering(n, rule)}record_id) AS rank_{n}"
+        for n, rule in enumerate(rules)
+    )
+    params = {f"s{n}": list(rule.sources) for n, rule in enumerate(rules) if rule.sources}
+    warehouse.sql(
+        f"CREATE TABLE identity.staged_golden_ranked AS SELECT *, {ranks}"
+        f" FROM (SELECT *, {filled} AS filled FROM identity.staged_golden_record)",
+        **params,
+    )
+
+
+# What the value in a customer's column became, with the region that its record declares.
+_CANONICAL = (
+    "exact AS (SELECT l.record_id, l.type, l.value, min(k.canonical) AS canonical FROM clean.link l"
+    " JOIN identity.canonical k ON k.type = l.type AND k.value = l.value AND k.region = coalesce(l.region, '')"
+    " WHERE k.status = 'ok' GROUP BY l.record_id, l.type, l.value)"
+)
+
+
+def _is_identifier(config: IdentityConfig, name: str) -> bool:
+    return name in ("email", "phone") or (name in config.identifiers and config.rule(name).kind in ("email", "phone"))
+
+
+def _joins(config: IdentityConfig, fields: Sequence[str]) -> str:
+    return "".join(
+        f" LEFT JOIN exact x{n} ON x{n}.record_id = c.record_id AND x{n}.type = $t{n}"
+        f" AND x{n}.value = c.{quoted(name)}::TEXT"
+        for n, name in enumerate(fields)
+        if _is_identifier(config, name)
+    )
+
+
+def _value(config: IdentityConfig, name: str, n: int) -> str:
+    return f"x{n}.canonical AS {quoted(name)}" if _is_identifier(config, name) else f"c.{quoted(name)}"
+
+
+def _rules(config: IdentityConfig, fields: Sequence[str]) -> list[FieldRule]:
+    """Return the distinct rules that the fields follow, in the order they first occur."""
+    found: list[FieldRule] = []
+    for name in fields:
+        rule = config.golden.rule(name)
+        if rule not in found:
+            found.append(rule)
+    return found
+
+
+def _ordering(n: int, rule: FieldRule) -> str:
+    listed = f"coalesce(list_position($s{n}, source), {len(rule.sources) + 1}), " if rule.sources else ""
+    return listed + "".join(f"{_ORDER[criterion]}, " for criterion in rule.order)
+
+
+def _rank(config: IdentityConfig, fields: Sequence[str], name: str) -> str:
+    return f"rank_{_rules(config, fields).index(config.golden.rule(name))}"
+
+
+def _stage_golden(warehouse: Warehouse, config: IdentityConfig, fields: Sequence[str]) -> None:
+    people = "SELECT DISTINCT person_id FROM identity.membership WHERE valid_to_run IS NULL"
+    if not fields:
+        warehouse.sql(f"CREATE TABLE identity.staged_golden AS {people}")
+        return
+    best = ", ".join(f"arg_min({quoted(f)}, {_rank(config, fields, f)}) AS {quoted(f)}" for f in fields)
+    warehouse.sql(
+        f"CREATE TABLE identity.staged_golden AS SELECT p.*, g.* EXCLUDE (person_id) FROM ({people}) p"
+        f" LEFT JOIN (SELECT person_id, {best} FROM identity.staged_golden_ranked GROUP BY person_id) g"
+        " ON g.person_id = p.person_id"
+    )
+
+
+def _stage_sources(warehouse: Warehouse, config: IdentityConfig, fields: Sequence[str]) -> None:
+    """Note per person and field the record that gave the value; a field nobody filled has no row."""
+    schema = pa.schema([(name, pa.string()) for name in ("person_id", "field", "record_id", "source")])
+    warehouse.write("identity.staged_golden_source", [], schema=schema)
+    for name in fields:
+        rank = _rank(config, fields, name)
+        warehouse.sql(
+            "INSERT INTO identity.staged_golden_source"
+            f" SELECT person_id, $field, arg_min(record_id, {rank}), arg_min(source, {rank})"
+            f" FROM identity.staged_golden_ranked WHERE {quoted(name)} IS NOT NULL GROUP BY person_id",
+            field=name,
+        )

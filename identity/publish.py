@@ -1,0 +1,83 @@
+"""Publish what a run found: everything in one transaction, nothing overwritten that history needs."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from consentry.identity.succession import Succession
+from consentry.identity.tables import clear
+from consentry.warehouse import Warehouse
+
+_LINKS = (
+    "WITH links AS (SELECT c, '{' || string_agg(to_json(type)::TEXT || ':' || n, ',' ORDER BY type) || '}' AS links"
+    " FROM identity.staged_link GROUP BY c)"
+)
+_STATEMENTS = (
+    "UPDATE identity.membership SET valid_to_run = $run WHERE valid_to_run IS NULL AND NOT EXISTS ("
+    "SELECT 1 FROM identity.staged_assignment a WHERE a.record_id = membership.record_id"
+    " AND a.person_id = membership.person_id)",
+    "INSERT INTO identity.membership SELECT a.record_id, a.person_id, $run, NULL FROM identity.staged_assignment a"
+    " WHERE NOT EXISTS (SELECT 1 FROM identity.membership m WHERE m.record_id = a.record_id"
+    " AND m.valid_to_run IS NULL)",
+    "UPDATE identity.person SET status = s.status, merged_into = s.merged_into FROM identity.staged_person s"
+    " WHERE s.person_id = person.person_id AND $run IS NOT NULL",
+    "INSERT INTO identity.person SELECT s.person_id, s.status, s.merged_into, $run FROM identity.staged_person s"
+    " WHERE NOT EXISTS (SELECT 1 FROM identity.person p WHERE p.person_id = s.person_id)",
+    f"INSERT INTO identity.identity_event {_LINKS} SELECT event_id, $run, kind, person_id, other_person_id,"
+    " '{\"links\":' || coalesce(l.links, '{}') || ',\"records\":' || e.records || '}'"
+    " FROM identity.staged_change e LEFT JOIN links l ON l.c = e.c",
+)
+
+
+def stage_people(warehouse: Warehouse, found: Succession, links: pa.Table) -> None:
+    """Write who belongs to whom beside the published tables."""
+    ids = pa.array(found.ids, pa.string())
+    # A table that shares its strings: a dictionary is spelled out by the engine, batch by batch.
+    persons = pa.DictionaryArray.from_arrays(pa.array(found.cluster), ids) if len(ids) else pa.array([], pa.string())
+    who = pa.table({"r": pa.array(range(len(found.cluster)), pa.int64()), "person_id": persons})
+    _write(warehouse, "identity.staged_numbered", who)
+    warehouse.sql(
+        "CREATE TABLE identity.staged_assignment AS SELECT r.record_id, n.person_id::TEXT AS person_id"
+        " FROM identity.staged_numbered n JOIN identity.staged_record r USING (r)"
+    )
+    warehouse.drop("identity.staged_numbered")
+    _write(warehouse, "identity.staged_link", links)
+    _write(warehouse, "identity.staged_change", found.changes.table())
+    _write(warehouse, "identity.staged_person", found.persons)
+
+
+def publish(warehouse: Warehouse, *, run_id: str) -> None:
+    """Make the staged tables the current ones, in one step, and clear the stage."""
+    with warehouse.transaction():
+        for statement in _STATEMENTS:
+            warehouse.sql(statement, run=run_id)
+        _publish_demoted(warehouse, run_id)
+        for table in ("canonical", "identifier"):
+            warehouse.sql(f"DROP TABLE IF EXISTS identity.{table}")
+            warehouse.sql(f"ALTER TABLE identity.staged_{table} RENAME TO {table}")
+    clear(warehouse)
+
+
+def _publish_demoted(warehouse: Warehouse, run_id: str) -> None:
+    """Keep since when a value is demoted; the events tell of those that came and went."""
+    warehouse.sql(
+        "INSERT INTO identity.identity_event SELECT s.event_id, $run, 'demoted', s.person_id, s.other_person_id,"
+        " s.evidence FROM identity.staged_demoted s ANTI JOIN identity.demoted d USING (type, value, reason)",
+        run=run_id,
+    )
+    warehouse.sql(
+        "INSERT INTO identity.identity_event SELECT uuidv7()::TEXT, $run, 'restored', NULL, NULL,"
+        " '{\"type\":' || to_json(d.type)::TEXT || ',\"reason\":' || to_json(d.reason)::TEXT || '}'"
+        " FROM identity.demoted d ANTI JOIN identity.staged_demoted s USING (type, value, reason)",
+        run=run_id,
+    )
+    warehouse.sql(
+        "CREATE OR REPLACE TABLE identity.demoted AS SELECT s.type, s.value, s.reason, s.records, s.persons,"
+        " coalesce(d.since_run, $run) AS since_run FROM identity.staged_demoted s"
+        " LEFT JOIN identity.demoted d USING (type, value, reason)",
+        run=run_id,
+    )
+
+
+def _write(warehouse: Warehouse, name: str, table: pa.Table) -> None:
+    warehouse.write(name, table.to_batches(max_chunksize=100_000), schema=table.schema)

@@ -1,0 +1,51 @@
+"""The tables of the identity zone, and the rows that outlive a run.
+
+identity.canonical       type, value (as it came), region, canonical, status, reason: every distinct identifier
+identity.identifier      record_id, source, type, value (canonical; null unless ok), status, reason
+identity.demoted         type, value, reason, records, persons, since_run: values that no longer link
+identity.membership      record_id, person_id, valid_from_run, valid_to_run (null = current)
+identity.person          person_id, status, merged_into, created_run
+identity.identity_event  event_id, run_id, kind, person_id, other_person_id, evidence (JSON: types and counts only)
+
+All but identity_event hold or lead to personal values; the zone is restricted.
+"""
+
+from __future__ import annotations
+
+from consentry.warehouse import Warehouse
+
+_LASTING = {
+    "identity.membership": "record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT",
+    "identity.person": "person_id TEXT, status TEXT, merged_into TEXT, created_run TEXT",
+    "identity.identity_event": (
+        "event_id TEXT, run_id TEXT, kind TEXT, person_id TEXT, other_person_id TEXT, evidence TEXT"
+    ),
+    "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
+}
+STAGED = (
+    "identity.staged_canonical",
+    "identity.staged_identifier",
+    "identity.staged_type",
+    "identity.staged_record",
+    "identity.staged_value",
+    "identity.staged_demoted",
+    "identity.staged_numbered",
+    "identity.staged_reason",
+    "identity.staged_assignment",
+    "identity.staged_link",
+    "identity.staged_change",
+    "identity.staged_person",
+)
+
+
+def prepare(warehouse: Warehouse) -> None:
+    """Create the lasting tables that are not there, and clear what an interrupted run left staged."""
+    for table, columns in _LASTING.items():
+        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+    clear(warehouse)
+
+
+def clear(warehouse: Warehouse) -> None:
+    """Remove the staged tables."""
+    for table in STAGED:
+        warehouse.drop(table)
