@@ -1,0 +1,12 @@
+"""The vendors that the sandbox plays: one line each."""
+
+from __future__ import annotations
+
+from consentry.testing.sandbox.hubspot import HubSpot
+from consentry.testing.sandbox.klaviyo import Klaviyo
+from consentry.testing.sandbox.vendor import Vendor
+
+VENDORS: tuple[type[Vendor], ...] = (
+    HubSpot,
+    Klaviyo,
+)
