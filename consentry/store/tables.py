@@ -104,6 +104,7 @@ dead_letter = sa.Table(
     sa.Column("sync", sa.String(63), primary_key=True),
     sa.Column("person_id", sa.String(36), primary_key=True),
     sa.Column("operation", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # open, replay, discarded
     sa.Column("code", sa.String(63), nullable=False),
     sa.Column("field", sa.String(255)),
     sa.Column("payload_hash", sa.String(32), nullable=False),

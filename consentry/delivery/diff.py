@@ -1,0 +1,178 @@
+"""What must change so that an audience is what the job decided: compared with what was acknowledged, in SQL.
+
+Nothing here calls a destination. A first run into an audience that is not empty adds to it and, later, removes
+only whom consentry added itself: whoever else is in there is in no ledger of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from consentry.consent.gate import Gate
+from consentry.delivery import deadletters, journal
+from consentry.delivery.config import Sync
+from consentry.delivery.payloads import refresh
+from consentry.delivery.tables import make_tables
+from consentry.store import Store
+from consentry.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How many people a sync concerns, and what would be done for them.
+
+    members: in the segment. desired: of these, allowed and not held out. held: in the audience as far as
+    acknowledged, or perhaps. removes_left, removes_consent: to be taken out because they left the segment or
+    are gone, and because they may not be there. waiting: held back by a dead letter. refused: members that the
+    policy refuses, by reason.
+    """
+
+    members: int
+    desired: int
+    held: int
+    adds: int
+    changes: int
+    removes_left: int
+    removes_consent: int
+    waiting: int
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def removes(self) -> int:
+        """Return how many people would be taken out, whatever the cause."""
+        return self.removes_left + self.removes_consent
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether the destination holds already what was decided."""
+        return not (self.adds or self.changes or self.removes)
+
+
+def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync) -> Difference:
+    """Write what a sync has to do to `delivery.todo`, and return it counted.
+
+    Reads segment.membership, segment.holdout, ops.decision, identity.golden and the ledger; what the journal
+    knows and the ledger does not is folded in first. A person without a decision is not allowed.
+    """
+    make_tables(warehouse)
+    journal.fold(warehouse, store, sync.name)
+    deadletters.stage(warehouse, store, sync.name)
+    _stage_desired(warehouse, sync)
+    _stage_held(warehouse, sync)
+    refresh(warehouse, gate, sync.target(), people="delivery.compared")
+    with warehouse.transaction():
+        warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync", sync=sync.name)
+        _write_sends(warehouse, sync)
+        _write_removes(warehouse, sync)
+    return _counted(warehouse, sync)
+
+
+def _stage_desired(warehouse: Warehouse, sync: Sync) -> None:
+    warehouse.sql(
+        "CREATE OR REPLACE TABLE delivery.desired AS SELECT DISTINCT m.person_id FROM segment.membership m"
+        " JOIN ops.decision d ON d.person_id = m.person_id AND d.target = $sync AND d.allow"
+        " JOIN identity.golden g ON g.person_id = m.person_id"
+        " WHERE m.segment = $segment AND NOT EXISTS"
+        " (SELECT 1 FROM segment.holdout h WHERE h.segment = $segment AND h.person_id = m.person_id)",
+        sync=sync.name,
+        segment=sync.segment,
+    )
+
+
+def _stage_held(warehouse: Warehouse, sync: Sync) -> None:
+    """Stage who is in the audience or perhaps is, and whose payloads must be known to compare them."""
+    warehouse.sql(
+        "CREATE OR REPLACE TABLE delivery.held AS SELECT coalesce(a.person_id, u.person_id) AS person_id,"
+        " a.payload_hash, coalesce(a.remote_id, u.remote_id) AS remote_id, u.person_id IS NOT NULL AS unsure"
+        " FROM (SELECT * FROM delivery.ack WHERE sync = $sync) a"
+        " FULL JOIN (SELECT * FROM delivery.unsure WHERE sync = $sync) u ON u.person_id = a.person_id",
+        sync=sync.name,
+    )
+    warehouse.sql(
+        "CREATE OR REPLACE TABLE delivery.compared AS SELECT d.person_id FROM delivery.desired d"
+        " LEFT JOIN delivery.held h ON h.person_id = d.person_id"
+        " LEFT JOIN delivery.letter l ON l.person_id = d.person_id"
+        " WHERE h.person_id IS NOT NULL OR l.person_id IS NOT NULL"
+    )
+    warehouse.sql(
+        "CREATE OR REPLACE TABLE delivery.denied AS SELECT DISTINCT h.person_id, h.remote_id FROM delivery.held h"
+        " JOIN ops.decision d ON d.person_id = h.person_id AND d.target = $sync AND NOT d.allow",
+        sync=sync.name,
+    )
+
+
+# A row that was rejected waits until its payload is another one; one whose outcome nobody knows, until replay.
+_WAITS = "(l.person_id IS NOT NULL AND (l.code = 'unknown' OR (l.payload_hash = p.payload_hash AND NOT {unsure})))"
+
+
+def _write_sends(warehouse: Warehouse, sync: Sync) -> None:
+    unsure = "coalesce(h.unsure, false)"
+    waits = _WAITS.format(unsure=unsure)
+    new = "false" if sync.mode == "update_only" else "h.person_id IS NULL"
+    warehouse.sql(
+        "INSERT INTO delivery.todo SELECT $sync, d.person_id,"
+        f" CASE WHEN {waits} THEN 'wait' WHEN h.person_id IS NULL OR {unsure} OR x.remote_id IS NOT NULL"
+        " THEN 'add' ELSE 'change' END,"
+        " p.payload_hash, h.remote_id, 'decided', h.person_id IS NOT NULL FROM delivery.desired d"
+        " LEFT JOIN delivery.held h ON h.person_id = d.person_id"
+        " LEFT JOIN delivery.letter l ON l.person_id = d.person_id"
+        " LEFT JOIN identity.payload p ON p.target = $sync AND p.person_id = d.person_id"
+        " LEFT JOIN (SELECT DISTINCT n.remote_id FROM delivery.denied n) x ON x.remote_id = h.remote_id"
+        f" WHERE {new} OR {unsure} OR h.payload_hash <> p.payload_hash OR x.remote_id IS NOT NULL",
+        sync=sync.name,
+    )
+
+
+def _write_removes(warehouse: Warehouse, sync: Sync) -> None:
+    """Note who goes; of two people the destination knows as one, the one who stays keeps the place.
+
+    After a merge the destination's one profile stands in the ledger under two persons of ours. Taking out the
+    one that is gone would take out the one who stays, so its line is only let go of. Withdrawn consent is no
+    such case: then the profile is taken out, and whoever may stay is added again.
+    """
+    left = "true" if sync.mode == "mirror" else "false"
+    warehouse.sql(
+        "INSERT INTO delivery.todo SELECT $sync, h.person_id,"
+        " CASE WHEN k.remote_id IS NOT NULL AND n.person_id IS NULL THEN 'release' ELSE 'remove' END,"
+        " h.payload_hash, h.remote_id, CASE WHEN n.person_id IS NULL THEN 'left' ELSE 'consent' END, true"
+        " FROM delivery.held h"
+        " LEFT JOIN delivery.denied n ON n.person_id = h.person_id"
+        " LEFT JOIN (SELECT DISTINCT h.remote_id FROM delivery.held h"
+        "   JOIN delivery.desired d ON d.person_id = h.person_id WHERE h.remote_id IS NOT NULL) k"
+        "   ON k.remote_id = h.remote_id"
+        " WHERE NOT EXISTS (SELECT 1 FROM delivery.desired d WHERE d.person_id = h.person_id)"
+        f" AND (n.person_id IS NOT NULL OR {left})",
+        sync=sync.name,
+    )
+
+
+def _counted(warehouse: Warehouse, sync: Sync) -> Difference:
+    found = warehouse.sql(
+        "SELECT operation, cause, count(*) AS n FROM delivery.todo WHERE sync = $sync GROUP BY ALL", sync=sync.name
+    )
+    todo = {(row["operation"], row["cause"]): int(row["n"]) for row in found.to_pylist()}
+    members = warehouse.sql(
+        "SELECT count(DISTINCT person_id) AS n FROM segment.membership WHERE segment = $segment", segment=sync.segment
+    )
+    return Difference(
+        members=int(members["n"][0].as_py()),
+        desired=warehouse.count("delivery.desired"),
+        held=warehouse.count("delivery.held"),
+        adds=todo.get(("add", "decided"), 0),
+        changes=todo.get(("change", "decided"), 0),
+        removes_left=todo.get(("remove", "left"), 0),
+        removes_consent=todo.get(("remove", "consent"), 0),
+        waiting=todo.get(("wait", "decided"), 0),
+        refused=_refused(warehouse, sync),
+    )
+
+
+def _refused(warehouse: Warehouse, sync: Sync) -> dict[str, int]:
+    found = warehouse.sql(
+        "SELECT coalesce(d.reason, 'no_decision') AS reason, count(DISTINCT m.person_id) AS n"
+        " FROM segment.membership m LEFT JOIN ops.decision d ON d.person_id = m.person_id AND d.target = $sync"
+        " WHERE m.segment = $segment AND NOT coalesce(d.allow, false) GROUP BY 1 ORDER BY 1",
+        sync=sync.name,
+        segment=sync.segment,
+    )
+    return {row["reason"]: int(row["n"]) for row in found.to_pylist()}

@@ -1,0 +1,68 @@
+"""What the audit log says of a batch: counts, reasons and names from the configuration, no personal value."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from consentry.audit import AuditLog, Json
+from consentry.connectors.base import Rejected
+from consentry.consent.gate import Gate, Sealed
+from consentry.delivery.config import Sync
+from consentry.delivery.exchange import Answer
+
+
+def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: str) -> None:
+    """Log what was decided about the rows of a batch; on the disk before any of them leaves."""
+    batch, allowed, denied = sealed.batch, len(sealed.batch.rows), len(sealed.refused)
+    reasons: dict[str, Json] = {**Counter(reason for _, reason in sealed.refused)}
+    audit.append(
+        "egress.decide",
+        run=run_id,
+        batch=batch.batch_id,
+        sync=sync.name,
+        destination=batch.destination,
+        audience=batch.audience,
+        purpose=batch.purpose,
+        operation=batch.operation,
+        counts={"in": allowed + denied, "allow": allowed, "deny": denied},
+        reasons=reasons,
+        fields=_fields(sealed),
+        result="decided",
+        **gate.audit_facts(sync.target()),
+    )
+
+
+def _fields(sealed: Sealed) -> dict[str, Json]:
+    """Name the fields that leave: what became of each under the policy is in the policy."""
+    identifiers = {name for row in sealed.batch.rows for name in row.identifiers}
+    fields = {name for row in sealed.batch.rows for name in row.fields}
+    return {"identifiers": [*sorted(identifiers)], "passed": [*sorted(fields)]}
+
+
+def answered(audit: AuditLog, sync: Sync, sealed: Sealed, answer: Answer, *, run_id: str, halved: bool) -> None:
+    """Log what became of a batch: `egress.sent`, `egress.failed` when nothing was taken, or `egress.unknown`."""
+    counts, batch = answer.counts(), sealed.batch
+    codes = Counter(outcome.code[:63] for outcome in answer.outcomes if isinstance(outcome, Rejected))
+    audit.append(
+        _action(counts),
+        run=run_id,
+        batch=batch.batch_id,
+        sync=sync.name,
+        destination=batch.destination,
+        operation=batch.operation,
+        counts={**counts},
+        reasons={**codes},
+        result=_result(answer, halved),
+    )
+
+
+def _action(counts: dict[str, int]) -> str:
+    if counts.get("unknown"):
+        return "egress.unknown"
+    return "egress.sent" if counts.get("ok") or counts.get("skipped") else "egress.failed"
+
+
+def _result(answer: Answer, halved: bool) -> str:
+    if halved:
+        return "halved"
+    return answer.stop.code if answer.stop else "answered"

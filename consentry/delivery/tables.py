@@ -1,0 +1,32 @@
+"""The tables of delivery in the warehouse; none of them in the zone `delivery` holds a personal value.
+
+`delivery.ack` is what each destination acknowledged. `delivery.unsure` names the people of whom nobody knows
+whether the destination took the last thing sent: they may be in the audience or not, and are sent again or
+taken out, never forgotten. `delivery.todo` is the difference last worked out.
+`identity.payload` remembers which payload hash a golden record had, so that only records that changed are
+hashed again; it names contents of golden records and therefore lies in the restricted zone with them.
+"""
+
+from __future__ import annotations
+
+from consentry.warehouse import Warehouse
+
+_TABLES = {
+    "delivery.ack": (
+        "sync TEXT, person_id TEXT, payload_hash TEXT, remote_id TEXT, batch_id TEXT, acked_at TIMESTAMPTZ"
+    ),
+    "delivery.unsure": (
+        "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, batch_id TEXT, since TIMESTAMPTZ"
+    ),
+    "delivery.todo": (
+        "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, cause TEXT, held BOOLEAN"
+    ),
+    "identity.payload": "target TEXT, person_id TEXT, fingerprint UBIGINT, payload_hash TEXT",
+    "segment.holdout": "segment TEXT, person_id TEXT",
+}
+
+
+def make_tables(warehouse: Warehouse) -> None:
+    """Make the tables of delivery where they are not there yet."""
+    for table, columns in _TABLES.items():
+        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")

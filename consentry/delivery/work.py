@@ -1,0 +1,190 @@
+"""One sync under way: people become sealed batches, batches outcomes, outcomes the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from consentry.audit import AuditLog
+from consentry.connectors.base import Destination, Removes, Retry
+from consentry.consent.gate import Gate, Sealed
+from consentry.delivery import deadletters, journal, report
+from consentry.delivery.config import Sync
+from consentry.delivery.diff import Difference, difference
+from consentry.delivery.exchange import Answer, exchange, notes
+from consentry.delivery.guards import check_guards
+from consentry.delivery.payloads import remember_sent
+from consentry.delivery.people import Person, people_to_send
+from consentry.delivery.settle import settle
+from consentry.errors import DestinationFailed, RetryLater
+from consentry.model.batch import Operation
+from consentry.model.ids import uuid7s
+from consentry.store import Store
+from consentry.warehouse import Warehouse
+
+Progress = Callable[[str, int], None]
+# Rows answered before the ledger is brought up to the journal; until then the journal alone knows them.
+FOLD_ROWS = 20_000
+LEAST_WAIT_S = 1.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One sync under way: what it works with, and what it has counted."""
+
+    warehouse: Warehouse
+    store: Store
+    gate: Gate
+    audit: AuditLog
+    destination: Destination
+    sync: Sync
+    run_id: str
+    progress: Progress
+    patience: float
+    sleep: Callable[[float], None]
+    found: Difference = field(default_factory=lambda: Difference(0, 0, 0, 0, 0, 0, 0, 0))
+    tally: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    withdrawn: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    wait: float = 0.0
+    waiting: int = 0
+    longest_wait: float = 0.0
+    unfolded: int = 0
+    taken_out: int = 0
+
+    def run(self, allow: Collection[str]) -> None:
+        """Work out the difference and send it, unless a guard stops what is not a withdrawal."""
+        self.found = difference(self.warehouse, self.store, self.gate, self.sync)
+        self.refused.update(self.found.refused)
+        self.phase("remove", cause="consent")
+        check_guards(self.sync, self.found, allow=allow)
+        journal.release(self.warehouse, self.sync.name)
+        self.phase("remove", cause="left")
+        self.phase("change")
+        self.phase("add")
+        self.take_out_withdrawn()
+
+    def phase(self, operation: Operation, *, cause: str = "decided", only: Sequence[str] | None = None) -> None:
+        """Send everything of one operation, and again what the destination asks for within the patience left."""
+        if operation == "remove" and not isinstance(self.destination, Removes):
+            self.cannot_remove(cause)
+            return
+        self.send_all(operation, cause, only)
+        while self.again and self.wait <= self.patience:
+            due, wait = self.again, self.wait
+            self.again, self.wait = [], 0.0
+            self.patience -= wait
+            self.sleep(wait)
+            self.send_all(operation, cause, due)
+        self.waiting += len(self.again)
+        self.longest_wait = max(self.longest_wait, self.wait)
+        self.again, self.wait = [], 0.0
+        self.fold()
+
+    def send_all(self, operation: Operation, cause: str, only: Sequence[str] | None) -> None:
+        capable = self.destination.capabilities.batch_max
+        size = min(capable, self.sync.batch_size or capable)
+        for people in people_to_send(self.warehouse, self.sync.name, operation, cause, size=size, only=only):
+            self.send(people, operation)
+            if self.unfolded >= FOLD_ROWS:
+                self.fold()
+
+    def send(self, people: Sequence[Person], operation: Operation) -> None:
+        """Decide again, journal, send and note one batch; halve it when it is refused as a whole."""
+        rows, target = [person.row for person in people], self.sync.target()
+        sealed = self.gate.seal(self.warehouse, target, operation, rows, batch_id=uuid7s(1)[0])
+        report.decided(self.audit, self.gate, self.sync, sealed, run_id=self.run_id)
+        self.note_refused(sealed, people, operation)
+        if not sealed.batch.rows:
+            return
+        answer, halved = self.send_sealed(sealed, people)
+        self.count(sealed, answer, halved)
+        if answer.stop:
+            raise answer.stop
+        if halved:
+            sent = {row.person_id for row in sealed.batch.rows}
+            left = [person for person in people if person.person_id in sent]
+            self.send(left[: len(left) // 2], operation)
+            self.send(left[len(left) // 2 :], operation)
+
+    def send_sealed(self, sealed: Sealed, people: Sequence[Person]) -> tuple[Answer, bool]:
+        batch = sealed.batch
+        known = {person.person_id: person.payload_hash for person in people}
+        hashes = {row.person_id: sealed.payload_hashes.get(row.person_id) or known[row.person_id] for row in batch.rows}
+        journal.begin(self.store, batch, hashes, sync=self.sync.name, run_id=self.run_id)
+        self.gate.verify(batch)
+        answer = exchange(self.destination, batch)
+        halved = answer.is_whole_refusal and answer.stop is None
+        found = notes(batch, answer.outcomes)
+        if halved:
+            found = [journal.Note(note.person_id, "halved", code=note.code) for note in found]
+        journal.answer(self.store, batch, found, hashes, sync=self.sync.name)
+        report.answered(self.audit, self.sync, sealed, answer, run_id=self.run_id, halved=halved)
+        return answer, halved
+
+    def count(self, sealed: Sealed, answer: Answer, halved: bool) -> None:
+        rows = sealed.batch.rows
+        self.unfolded += len(rows)
+        if halved:
+            return
+        self.tally.update(answer.counts())
+        self.progress(self.sync.name, len(rows))
+        for row, outcome in zip(rows, answer.outcomes, strict=True):
+            if isinstance(outcome, Retry):
+                self.again.append(row.person_id)
+                self.wait = max(self.wait, outcome.after, LEAST_WAIT_S)
+
+    def note_refused(self, sealed: Sealed, people: Sequence[Person], operation: Operation) -> None:
+        """Remember whom the gate held back at the last moment: who is in the audience must go from it."""
+        if operation == "remove":
+            self.set_aside([person for person in people], dict(sealed.refused))
+            return
+        held = {person.person_id for person in people if person.held}
+        self.refused.update(reason for _, reason in sealed.refused)
+        self.withdrawn += [person_id for person_id, _ in sealed.refused if person_id in held]
+
+    def take_out_withdrawn(self) -> None:
+        """Take out whose consent ended while the sync was under way."""
+        if not self.withdrawn:
+            return
+        self.taken_out = len(self.withdrawn)
+        self.warehouse.sql(
+            "UPDATE delivery.todo SET operation = 'remove', cause = 'withdrawn'"
+            " WHERE sync = $sync AND person_id IN (SELECT unnest($people))",
+            sync=self.sync.name,
+            people=self.withdrawn,
+        )
+        self.phase("remove", cause="withdrawn")
+
+    def cannot_remove(self, cause: str) -> None:
+        for people in people_to_send(self.warehouse, self.sync.name, "remove", cause, size=FOLD_ROWS):
+            self.set_aside(people, {person.person_id: "cannot_remove" for person in people})
+
+    def set_aside(self, people: Sequence[Person], codes: dict[str, str]) -> None:
+        """Write a dead letter for each removal that cannot be sent at all; it stays owed."""
+        rows = [
+            journal.letter(person.person_id, codes[person.person_id], person.payload_hash)
+            for person in people
+            if person.person_id in codes
+        ]
+        self.tally["rejected"] += len(rows)
+        with self.store.begin() as connection:
+            deadletters.note(connection, rows, sync=self.sync.name, operation="remove", at=journal.now())
+
+    def fold(self) -> None:
+        """Bring the ledger up to the journal."""
+        folded = journal.fold(self.warehouse, self.store, self.sync.name)
+        remember_sent(self.warehouse, self.gate, self.sync.target(), folded)
+        self.unfolded = 0
+
+    def close(self) -> None:
+        """Leave ledger and dead letters as the journal has them, however the sync ended."""
+        self.fold()
+        if self.tally["unknown"]:
+            try:
+                settle(self.warehouse, self.store, self.destination, self.sync)
+            except (DestinationFailed, RetryLater):
+                # It does not answer now either: the next run settles these rows before anything else.
+                return
