@@ -47,3 +47,9 @@ def shouted_email(email: str, rng: np.random.Generator) -> str:
     """Write the same address as another form would keep it: capitals, or spaces around it."""
     local, domain = email.split("@")
     return (f"{local.title()}@{domain}", f" {email} ", email.upper())[int(rng.integers(0, 3))]
+
+
+def undotted_email(email: str) -> str:
+    """Leave out the dots and strokes before the @, as people do from memory; at most providers another mailbox."""
+    local, domain = email.split("@")
+    return f"{local.replace('.', '').replace('_', '')}@{domain}"

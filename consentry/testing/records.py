@@ -20,6 +20,7 @@ from consentry.testing.mistakes import (
     mistype,
     mistyped_email,
     shouted_email,
+    undotted_email,
 )
 from consentry.testing.people import DOMAINS, Person
 from consentry.testing.phones import capacity, national
@@ -173,7 +174,8 @@ def _second_properties(person: Person, rng: np.random.Generator, notes: Notes) -
         case "crm_twice_same_email":
             second["email"] = shouted_email(person.email, rng)
         case "crm_twice_same_phone":
-            second |= {"email": mistyped_email(person.email, rng), "phone": person.phone or None}
+            other = undotted_email(person.email) if rng.random() < 0.3 else mistyped_email(person.email, rng)
+            second |= {"email": other, "phone": person.phone or None}
         case "crm_twice_same_number":
             local = f"{person.email.split('@')[0]}.new"
             second |= {"email": f"{local}@{rng.choice(DOMAINS)}", "customer_number": person.customer_number}
