@@ -1,0 +1,278 @@
+"""Decide every atom that any rule uses, once, for the whole population: columns in, packed bits out.
+
+Atoms are shared between rules. They are decided source by source (the attributes, then each event), a bounded
+number of columns at a time; what memory holds grows with the number of atoms by one bit a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from consentry.errors import StopRun
+from consentry.segments import ast
+from consentry.segments.ast import Type
+from consentry.segments.bits import Bits
+from consentry.segments.catalog import Catalog
+from consentry.segments.clock import Clock
+from consentry.segments.features import (
+    ORDINALS,
+    PERSONS,
+    aggregate_query,
+    attributes_query,
+    event_table,
+    sequence_query,
+)
+from consentry.segments.masks import Column, Panel, Words, compares_texts, inputs
+from consentry.warehouse import Warehouse
+
+# Columns of 64-bit floats that stand in memory at one time: 32 of 2 million people are 512 MB.
+_COLUMNS = 32
+_NOTHING_IS_ZERO = frozenset({"count", "sum", "distinct", "days_active"})
+Source = str | None  # an event, or None for the attributes
+
+
+@dataclass(slots=True)
+class Population:
+    """Everyone who has a profile, and what was found out about them.
+
+    bits: who each atom holds for. thresholds: the value of each percentile. kept: columns needed more than once.
+    """
+
+    warehouse: Warehouse
+    catalog: Catalog
+    clock: Clock
+    size: int
+    words: Words
+    bits: dict[ast.Atom, Bits] = field(default_factory=dict)
+    thresholds: dict[ast.Percentile, float | None] = field(default_factory=dict)
+    kept: dict[ast.Value, Column] = field(default_factory=dict)
+
+    def value(self, value: ast.Value) -> Column:
+        """Return everyone's value, of those that were asked for as `keep`."""
+        return self._panel(self.kept).value(value)
+
+    def holds(self, rule: ast.Rule, members: Mapping[str, Bits]) -> Bits:
+        """Combine the bits of a rule's atoms. members: what `in segment` looks at."""
+        match rule:
+            case ast.And(parts):
+                found = self.holds(parts[0], members)
+                for part in parts[1:]:
+                    found = found & self.holds(part, members)
+                return found
+            case ast.Or(parts):
+                found = self.holds(parts[0], members)
+                for part in parts[1:]:
+                    found = found | self.holds(part, members)
+                return found
+            case ast.Not(part):
+                return ~self.holds(part, members)
+            case ast.InSegment(segment):
+                return members[segment]
+            case _:
+                return self.bits[rule]
+
+    def _panel(self, columns: Mapping[ast.Value, Column]) -> Panel:
+        return Panel(columns, self.words, self.clock, self.size, self.thresholds)
+
+    # --- deciding
+
+    def decide(self, rules: Iterable[ast.Rule], *, keep: Iterable[ast.Value] = ()) -> None:
+        """Fill `bits` and `thresholds` for the rules, and `kept` with the columns of the values in `keep`."""
+        listed, kept = list(rules), list(keep)
+        percentiles = _percentiles(listed)
+        wanted = dict.fromkeys(atom for rule in (*listed, *_populations(percentiles)) for atom in ast.atoms(rule))
+        atoms = [atom for atom in wanted if not isinstance(atom, ast.InSegment | ast.Sequence)]
+        late = [atom for atom in atoms if len(_sources(atom)) > 1 or _has_percentile(atom)]
+        keep_columns = _columns([*late, *kept, *(percentile.of for percentile in percentiles)])
+        early = set(atoms).difference(late)
+        for source in sorted({_source(column) for column in (*_columns(atoms), *keep_columns)}, key=str):
+            own = [atom for atom in atoms if atom in early and _sources(atom) == {source}]
+            self._decide_source(source, own, [column for column in keep_columns if _source(column) == source])
+        for rule in wanted:
+            if isinstance(rule, ast.Sequence):
+                self.bits[rule] = self._sequence(rule)
+        constant = [atom for atom in early if not _sources(atom)]
+        self._decide(constant, {})
+        self.thresholds.update((percentile, self._threshold(percentile)) for percentile in percentiles)
+        self._decide(late, self.kept)
+
+    def _decide(self, atoms: Iterable[ast.Atom], columns: Mapping[ast.Value, Column]) -> None:
+        panel = self._panel(columns)
+        self.bits.update((atom, Bits.of(panel.mask(atom))) for atom in atoms)
+
+    def _decide_source(self, source: Source, atoms: Sequence[ast.Atom], keep: Sequence[ast.Value]) -> None:
+        for some in _chunks(atoms):
+            self._decide(some, self._load(source, _columns(some)))
+        for start in range(0, len(keep), _COLUMNS):
+            self.kept.update(self._load(source, keep[start : start + _COLUMNS]))
+
+    def _threshold(self, percentile: ast.Percentile) -> float | None:
+        found = self.value(percentile.of)
+        chosen = found if percentile.over is None else found[self.holds(percentile.over, {}).mask()]
+        known = chosen[~np.isnan(chosen)]
+        return float(np.quantile(known, percentile.percent / 100)) if len(known) else None
+
+    # --- reading
+
+    def _load(self, source: Source, wanted: Sequence[ast.Value]) -> dict[ast.Value, Column]:
+        names = [value for value in wanted if isinstance(value, ast.Name)]
+        made = [value for value in wanted if isinstance(value, ast.Aggregate)]
+        params: Mapping[str, object] = {}
+        if source is None:
+            query = attributes_query(self.catalog, [value.name for value in names])
+        else:
+            query, params = aggregate_query(self.catalog, self.clock, source, made)
+        columns: dict[ast.Value, Column] = {value: np.full(self.size, np.nan) for value in (*names, *made)}
+        for batch in stream(self.warehouse, query, params):
+            places = batch.column("ordinal").to_numpy(zero_copy_only=False)
+            for n, (value, column) in enumerate(columns.items()):
+                arrived = batch.column(f"f{n}")
+                is_text = value_type(self.catalog, value) == "text"
+                column[places] = self.words.column(arrived) if is_text else _floats(arrived)
+        return {value: _finished(value, column) for value, column in columns.items()}
+
+    def _sequence(self, rule: ast.Sequence) -> Bits:
+        mask = np.zeros(self.size, dtype=np.bool_)
+        query, params = sequence_query(self.catalog, self.clock, rule)
+        for batch in stream(self.warehouse, query, params):
+            mask[batch.column("ordinal").to_numpy(zero_copy_only=False)] = True
+        return Bits.of(mask)
+
+
+def stream(warehouse: Warehouse, query: str, params: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a query; its parameters are all named v0, v1, ... and never clash with an option."""
+    # The protocol's own keyword has another type than a bound value, which the checker cannot tell apart.
+    return warehouse.stream(query, **params)  # type: ignore[arg-type]
+
+
+def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules: Sequence[ast.Node]) -> Population:
+    """Number the people and make ready to decide rules.
+
+    Raises StopRun when a table or column that the rules need is not there, and when a person stands in the
+    profile table twice.
+    """
+    _require(warehouse, PERSONS, ["person_id", *sorted(_names(rules))])
+    for event, properties in _used_events(catalog, rules).items():
+        _require(warehouse, event_table(event), ["person_id", "occurred_at", *properties])
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {ORDINALS} AS"
+        f" SELECT person_id, row_number() OVER (ORDER BY person_id) - 1 AS ordinal FROM {PERSONS}"
+    )
+    count = warehouse.sql(f"SELECT count(*) AS n, count(DISTINCT person_id) AS persons FROM {ORDINALS}").to_pylist()[0]
+    if count["n"] != count["persons"]:
+        message = f"{PERSONS} has {count['n']:,} rows for {count['persons']:,} persons. Rebuild the profile."
+        raise StopRun(message, code="profile_not_unique")
+    words = Words(closed=not compares_texts(rules, lambda value: value_type(catalog, value) == "text"))
+    words.learn(rules)
+    return Population(warehouse, catalog, clock, int(count["n"]), words)
+
+
+def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
+    """Return the type of a column of text; other types are all numbers here. None for a constant."""
+    match value:
+        case ast.Name(name):
+            return catalog.attributes.get(name)
+        case ast.Aggregate(function, event, prop) if prop is not None and function in ("first", "last"):
+            return catalog.events[event][prop]
+        case _:
+            return None
+
+
+def _require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> None:
+    found = warehouse.columns(table)
+    missing = [column for column in columns if column not in found]
+    if not found:
+        raise StopRun(f"The table {table} is not there. Run the profile stage first.", code="profile_missing")
+    if missing:
+        message = f"The table {table} has no column {', '.join(missing)}. Build the profile with the same catalogue."
+        raise StopRun(message, code="profile_missing")
+
+
+def _names(rules: Iterable[ast.Node]) -> set[str]:
+    """Return the attributes that rules name; names inside `where` are properties."""
+    found: set[str] = set()
+    waiting = list(rules)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.name)
+        if not isinstance(node, ast.Aggregate | ast.Sequence):
+            waiting.extend(ast.children(node))
+    return found
+
+
+def _used_events(catalog: Catalog, rules: Iterable[ast.Node]) -> dict[str, Sequence[str]]:
+    used: set[str] = set()
+    for rule in rules:
+        for node, _ in ast.walk(rule):
+            if isinstance(node, ast.Aggregate):
+                used.add(node.event)
+            elif isinstance(node, ast.Sequence):
+                used |= {node.first, node.then}
+    return {event: list(catalog.events[event]) for event in sorted(used)}
+
+
+def _percentiles(rules: Iterable[ast.Rule]) -> list[ast.Percentile]:
+    found = (node for rule in rules for node, _ in ast.walk(rule) if isinstance(node, ast.Percentile))
+    return list(dict.fromkeys(found))
+
+
+def _populations(percentiles: Iterable[ast.Percentile]) -> list[ast.Rule]:
+    return [percentile.over for percentile in percentiles if percentile.over is not None]
+
+
+def _source(column: ast.Value) -> Source:
+    return column.event if isinstance(column, ast.Aggregate) else None
+
+
+def _columns(nodes: Iterable[ast.Node]) -> list[ast.Value]:
+    found = (column for node in nodes for column in inputs(node) if not isinstance(column, ast.Percentile))
+    return list(dict.fromkeys(found))
+
+
+def _sources(atom: ast.Atom) -> set[Source]:
+    return {_source(column) for column in _columns([atom])}
+
+
+def _has_percentile(atom: ast.Atom) -> bool:
+    return any(isinstance(column, ast.Percentile) for column in inputs(atom))
+
+
+def _chunks(atoms: Sequence[ast.Atom]) -> Iterator[list[ast.Atom]]:
+    """Cut atoms so that each piece needs a bounded number of columns; the same columns stay together."""
+    piece: list[ast.Atom] = []
+    columns: set[ast.Value] = set()
+    for atom in sorted(atoms, key=lambda atom: repr(_columns([atom]))):
+        needed = set(_columns([atom]))
+        if piece and len(columns | needed) > _COLUMNS:
+            yield piece
+            piece, columns = [], set()
+        piece.append(atom)
+        columns |= needed
+    if piece:
+        yield piece
+
+
+def _floats(array: pa.Array) -> Column:
+    return np.asarray(array.cast("double").to_numpy(zero_copy_only=False))  # a null becomes NaN
+
+
+def _finished(value: ast.Value, column: Column) -> Column:
+    if not isinstance(value, ast.Aggregate):
+        return column
+    if value.function in ("sum", "avg"):
+        column = settled(column)
+    return (
+        np.nan_to_num(column, nan=0.0, posinf=np.inf, neginf=-np.inf) if value.function in _NOTHING_IS_ZERO else column
+    )
+
+
+def settled(column: Column) -> Column:
+    """Round sums and averages to the sixth decimal, so that the order of adding never decides a rule."""
+    with np.errstate(over="ignore"):
+        scaled = column * 10**6
+    return np.where(np.isfinite(scaled), np.rint(scaled) / 10**6, column)

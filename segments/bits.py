@@ -1,0 +1,57 @@
+"""Sets of people as packed bits, one bit a person: what rules are combined from.
+
+A person's bit stands at their ordinal. Bits beyond the last person are always 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bits:
+    """An immutable set of people out of `size`."""
+
+    words: NDArray[np.uint8]
+    size: int
+
+    @classmethod
+    def of(cls, mask: Mask) -> Bits:
+        """Pack a mask of one boolean a person."""
+        return cls(np.packbits(mask), len(mask))
+
+    @classmethod
+    def none(cls, size: int) -> Bits:
+        return cls(np.zeros((size + 7) // 8, dtype=np.uint8), size)
+
+    @classmethod
+    def all(cls, size: int) -> Bits:
+        return cls.of(np.ones(size, dtype=np.bool_))
+
+    def __and__(self, other: Bits) -> Bits:
+        return Bits(self.words & other.words, self.size)
+
+    def __or__(self, other: Bits) -> Bits:
+        return Bits(self.words | other.words, self.size)
+
+    def __sub__(self, other: Bits) -> Bits:
+        return Bits(self.words & ~other.words, self.size)
+
+    def __invert__(self) -> Bits:
+        return Bits.all(self.size) - self
+
+    def __len__(self) -> int:
+        return int(np.bitwise_count(self.words).sum(dtype=np.int64))
+
+    def mask(self) -> Mask:
+        """Unpack to one boolean a person."""
+        return np.unpackbits(self.words, count=self.size).view(np.bool_)
+
+    def ordinals(self) -> NDArray[np.int64]:
+        """Return the ordinals of the people in the set, ascending."""
+        return np.flatnonzero(self.mask())
