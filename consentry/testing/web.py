@@ -8,7 +8,7 @@ The shape is that of Segment's common fields, https://segment.com/docs/connectio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -47,10 +47,19 @@ def web_lines(
     for session in _sessions(people, events_each, rng, notes):
         for call in _calls(session, rng):
             number += 1
+            notes.truth.setdefault(web_record(call), session.person)
             line = json.dumps({"messageId": f"m-{number:07d}", **call}, ensure_ascii=False, separators=(",", ":"))
             yield from _with_faults(line, call, rng, notes)
             if call["type"] == "page" and call["timestamp"] >= _RECENT and len(session.devices) == 1:
                 notes.pages[session.person] += 1
+
+
+def web_record(call: Mapping[str, Any]) -> str:
+    """Name the record in truth.jsonl that a call belongs to: its device, and who was logged in on it.
+
+    What a shared device did without a login counts as done by the first of its users.
+    """
+    return f"web:{call['anonymousId']}:{call['userId']}" if call["userId"] else f"web:{call['anonymousId']}"
 
 
 def _sessions(
@@ -65,14 +74,10 @@ def _sessions(
         if together:
             notes.defects["shared_device"] += 1
             devices, shared = (shared, ()) if shared else (devices[:1], devices[:1])
-        for device in devices:
-            notes.truth.setdefault(f"web:{device}", person.key)
         yield _Session(person.key, devices, person.customer_number, person.email, _count(events_each, rng))
     if events_each is None:
         for n in range(round(len(people) * VISITORS)):
-            devices = (_device(rng),)
-            notes.truth[f"web:{devices[0]}"] = f"v{n + 1:06d}"
-            yield _Session(f"v{n + 1:06d}", devices, "", "", _count(None, rng))
+            yield _Session(f"v{n + 1:06d}", (_device(rng),), "", "", _count(None, rng))
 
 
 def _count(events_each: int | None, rng: np.random.Generator) -> int:
