@@ -2,8 +2,9 @@
 
 A component in which a unique type has two values, or any type more than `max_per_person`, is built again value
 by value, strongest type first (Adobe's Identity Optimization Algorithm drops the weakest links, too). A value
-that would join people whose unique identifiers differ is ambiguous: it joins none of them, and those of its
-records that belong to nobody become one person of their own (Snowplow Identities). Components without a
+that would join people whose unique identifiers differ is ambiguous: it joins none of them. Of its records that
+belong to nobody, one that agrees with exactly one of these people (agreement columns) joins that one, and the rest
+become one person of their own (Snowplow Identities). Components without a
 contradiction never come here, and would come out unchanged: a part of what fits fits.
 """
 
@@ -66,7 +67,7 @@ def _rebuild(graph: Graph, labels: Ints, r: Ints, v: Ints) -> None:
     edges = list(zip(v[order].tolist(), r[order].tolist(), strict=True))
     type_of = graph.type_of
     for value, record in edges:
-        forest.seat(record, int(type_of[value]), value)
+        forest.seat(record, int(type_of[value]), value, int(graph.signature[record]))
     for value, records in _stars(edges):
         forest.join(int(type_of[value]), value, records)
     inside = np.unique(r)
@@ -91,10 +92,12 @@ class _Forest:
     types: tuple[Rule, ...]
     parent: dict[int, int] = field(default_factory=dict)
     held: dict[int, Held] = field(default_factory=dict)
+    signatures: dict[int, set[int]] = field(default_factory=dict)
 
-    def seat(self, record: int, type_: int, value: int) -> None:
+    def seat(self, record: int, type_: int, value: int, signature: int) -> None:
         """Enter a record; what it holds of a unique type is its own, whatever comes."""
         self.parent.setdefault(record, record)
+        self.signatures.setdefault(record, {signature} - {-1})
         held = self.held.setdefault(record, {})
         if self.types[type_].unique:
             held.setdefault(type_, set()).add(value)
@@ -113,10 +116,30 @@ class _Forest:
         roots = sorted({self.find(record) for record in records})
         able = [root for root in roots if self._fits([{type_: {value}}, self.held[root]])]
         whole = [self.held[root] for root in able]
-        if not self._fits(whole):
-            clash = self._clash(whole)
-            able = [root for root in able if not clash & self.held[root].keys()] if clash else self._as_many(able)
-        self._unite(able, type_, value)
+        if self._fits(whole):
+            self._unite(able, type_, value)
+        elif clash := self._clash(whole):
+            self._settle(able, clash, type_, value)
+        else:
+            self._unite(self._as_many(able), type_, value)
+
+    def _settle(self, roots: list[int], clash: set[int], type_: int, value: int) -> None:
+        """Let those who are somebody already be; send each of the others to the one it agrees with, or together."""
+        somebody = [root for root in roots if clash & self.held[root].keys()]
+        waiting = sorted(set(roots) - set(somebody))
+        called: dict[int, list[int]] = {}
+        for root in somebody:
+            for signature in self.signatures[root]:
+                called.setdefault(signature, []).append(root)
+        rest = []
+        for root in waiting:
+            friends = {friend for signature in self.signatures[root] for friend in called.get(signature, ())}
+            friend = friends.pop() if len(friends) == 1 else None
+            if friend is None or not self._fits([self.held[self.find(friend)], self.held[root]]):
+                rest.append(root)
+            else:
+                self._unite(sorted((self.find(friend), root)), type_, value)
+        self._unite(self._as_many(rest), type_, value)
 
     def _fits(self, parts: list[Held]) -> bool:
         return not self._over(parts)
@@ -149,6 +172,7 @@ class _Forest:
         mine = self.held[first]
         for root in others:
             self.parent[root] = first
+            self.signatures[first] |= self.signatures.pop(root)
             for kind, values in self.held.pop(root).items():
                 mine.setdefault(kind, set()).update(values)
         if self.types[type_].max_per_person is not None:

@@ -144,7 +144,7 @@ class _Story:
         """Return the rows of people who are new or whose status changes."""
         names, fresh, merged, gone = self.former.ids, np.flatnonzero(self.kept < 0), self._merged(), self._gone()
         back = np.flatnonzero(self.lives & self.former.closed)
-        rows = [(self.ids[c], "active", None) for c in fresh.tolist()]
+        rows: list[tuple[str, str, str | None]] = [(self.ids[c], "active", None) for c in fresh.tolist()]
         rows += [(names[p], "active", None) for p in back.tolist()]
         rows += [
             (names[p], "merged" if self.parts[p] == 1 else "split", self.ids[int(self.heir[p])])
