@@ -1,0 +1,278 @@
+"""Check a stream: split its raw rows into clean and quarantine, and prove that none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as arrow
+
+from consentry.errors import StopRun
+from consentry.model.names import did_you_mean, quoted
+from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
+from consentry.validation.contract import Contract
+from consentry.validation.publish import Staged, publish
+from consentry.validation.quarantine import DUPLICATE_RULES, SCHEMA, SURVIVORS, Scribe
+from consentry.validation.rules import MALFORMED, Rule, key_rules
+from consentry.validation.unique import find_duplicates
+from consentry.warehouse import Warehouse
+
+WATERMARK = "ops.validated"
+RESULTS = "ops.rule_result"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of the rows of one load: rows_in = clean + quarantined, always.
+
+    reasons: quarantined rows by reason code (a row with two codes counts under both).
+    warnings: rows by the id of a rule of severity warn that they failed; most of them are clean.
+    """
+
+    rows_in: int
+    clean: int
+    quarantined: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    warnings: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One table to check: where its rows are, where they go, and what they are judged by."""
+
+    warehouse: Warehouse
+    contract: Contract
+    name: str
+    source: str
+    clean: str
+    key: tuple[str, ...]
+    run_id: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def checked(self) -> str:
+        """The table of judged rows, while they are judged."""
+        return f"quarantine.{quoted(self.name + '__checked')}"
+
+    @property
+    def duplicates(self) -> str:
+        """The table of duplicates, while rows are judged."""
+        return f"quarantine.{quoted(self.name + '__duplicates')}"
+
+    @property
+    def staged(self) -> str:
+        """The rows for the quarantine, before they are published."""
+        return f"quarantine.{quoted(self.name + '__staged')}"
+
+
+def validate(
+    warehouse: Warehouse,
+    contract: Contract,
+    *,
+    stream: str,
+    primary_key: Sequence[str],
+    mode: Literal["append", "snapshot"],
+    run_id: str,
+) -> Checked:
+    """Check the raw rows of a stream that are new since the last time, and publish both halves in one step.
+
+    A row replaces the clean row of an earlier load that has its key; in mode `snapshot` the load replaces all of
+    them. When the contract has changed, every raw row is checked again. Raises StopRun, with nothing published,
+    when the source lacks a column that the contract requires, when a rule of severity `fail` is broken, and when
+    clean and quarantined rows do not add up to the rows that came in.
+    """
+    rules = (MALFORMED, *key_rules(tuple(primary_key)), *contract.rules)
+    source, clean = f"raw.{quoted(stream)}", f"clean.{quoted(stream)}"
+    task = Task(warehouse, contract, stream, source, clean, tuple(primary_key), run_id, rules)
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {WATERMARK} (stream TEXT, rid BIGINT, contract TEXT)")
+    known = warehouse.sql(f"SELECT rid, contract FROM {WATERMARK} WHERE stream = $name", name=stream).to_pylist()
+    raw = f"raw.{stream}"
+    if not warehouse.has(raw):
+        return Checked(0, 0, 0)
+    last = warehouse.sql(f"SELECT max(_rid) AS last FROM {source}")["last"][0].as_py()
+    changed = bool(known) and known[0]["contract"] != contract.digest
+    after = known[0]["rid"] if known and not changed else -1
+    fresh = last is not None and last > after
+    emptied = mode == "snapshot" and last is None
+    if known and not (fresh or emptied or changed):
+        _columns(task, raw)
+        return Checked(0, 0, 0)
+    after = -1 if mode == "snapshot" else after
+    replace = mode == "snapshot" or changed or not warehouse.has(f"clean.{stream}")
+    return _split(
+        task,
+        raw,
+        after=after,
+        last=-1 if last is None else last,
+        replace=replace,
+        whole=mode == "snapshot",
+        digest=contract.digest,
+    )
+
+
+def validate_table(
+    warehouse: Warehouse,
+    contract: Contract,
+    *,
+    table: str,
+    key: str,
+    into: str,
+    run_id: str,
+) -> Checked:
+    """Check a whole warehouse table by a contract: its good rows go to `into`, the others to quarantine.
+
+    table, into: `zone.name`; the quarantine has the name of `table`. Rows are numbered by the order of `key` for
+    the time of the check; neither `into` nor the payload keeps the number. For the second contract, over golden
+    records.
+    """
+    name = table.partition(".")[2]
+    numbered = f"quarantine.{quoted(name + '__numbered')}"
+    source = _named(table)
+    query = f"SELECT *, row_number() OVER (ORDER BY {quoted(key)}) AS _rid FROM {source}"
+    warehouse.sql(f"CREATE OR REPLACE TABLE {numbered} AS {query}")
+    rules = (MALFORMED, *key_rules((key,)), *contract.rules)
+    task = Task(warehouse, contract, name, numbered, _named(into), (key,), run_id, rules)
+    last = warehouse.count(f"quarantine.{name}__numbered")
+    try:
+        return _split(task, f"quarantine.{name}__numbered", after=-1, last=last, replace=True, whole=True, digest=None)
+    finally:
+        warehouse.sql(f"DROP TABLE IF EXISTS {numbered}")
+
+
+def _named(table: str) -> str:
+    zone, _, name = table.partition(".")
+    return f"{quoted(zone)}.{quoted(name)}"
+
+
+def _split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: bool, digest: str | None) -> Checked:
+    try:
+        carried = _columns(task, raw)
+        _judge(task, carried, after=after, last=last)
+        content = _content(task, carried)
+        find_duplicates(
+            task.warehouse,
+            task.rules,
+            staged=task.checked,
+            into=task.duplicates,
+            content=content,
+            survivor=task.contract.survivor,
+            older=None if replace else task.clean,
+            key=task.key,
+        )
+        failed = _results(task)
+        _stop_on_failures(task, failed)
+        codes = _write_quarantine(task)
+        staged = Staged(task.name, task.source, task.clean, task.checked, task.duplicates, task.staged, task.run_id)
+        clean, quarantined = publish(
+            task.warehouse,
+            staged,
+            task.rules,
+            key=task.key,
+            content=content,
+            replace=replace,
+            bounds=(after, last),
+            digest=digest,
+            whole=whole,
+        )
+    finally:
+        for table in (task.checked, task.duplicates, task.staged):
+            task.warehouse.sql(f"DROP TABLE IF EXISTS {table}")
+    warnings = {r.rule_id: n for r, n in zip(task.rules, failed, strict=True) if r.severity == "warn" and n}
+    return Checked(clean + quarantined, clean, quarantined, codes, warnings)
+
+
+def _columns(task: Task, raw: str) -> list[str]:
+    """Return the raw columns that pass as they are; raise StopRun when one that the contract requires is gone."""
+    there = task.warehouse.columns(raw)
+    lacking = [c.name for c in task.contract.columns if c.name not in there and c.required and not c.nullable]
+    lacking += [name for name in task.key if name not in there and name not in lacking]
+    if lacking:
+        told = " ".join(f"It has no column {name!r}{did_you_mean(name, there) or '.'}" for name in lacking)
+        sentence = f"The stream {task.name} does not have the columns of its contract {task.contract.name}. {told}"
+        remedy = "Mend the source, or make the column nullable in the contract."
+        raise StopRun(f"{sentence} {remedy}", code="schema_changed")
+    own = {column.name for column in task.contract.columns}
+    others = [name for name in there if name not in own and name != MALFORMED_COLUMN and not name.startswith("_dlt_")]
+    unknown = [name for name in others if not name.startswith("_") and name not in task.key]
+    if task.contract.strict is True and unknown:
+        told = ", ".join(unknown[:5])
+        sentence = f"The stream {task.name} has columns that its strict contract {task.contract.name} lacks: {told}."
+        raise StopRun(f"{sentence} Name them in the contract, or write strict: filter.", code="schema_changed")
+    return [name for name in others if task.contract.strict is False or name not in unknown]
+
+
+def _content(task: Task, carried: Sequence[str]) -> list[str]:
+    return [c.name for c in task.contract.columns] + [name for name in carried if not name.startswith("_")]
+
+
+def _judge(task: Task, carried: Sequence[str], *, after: int, last: int) -> None:
+    judge = Judge(task.contract, task.rules, key=task.key, carried=carried)
+    raw = task.warehouse.sql(f"SELECT * FROM {task.source} LIMIT 0").schema
+    schema = judge.empty(raw)
+    query = f"SELECT * FROM {task.source} WHERE _rid > $after AND _rid <= $last"
+    rows = task.warehouse.stream(query, batch_rows=1_000_000, after=after, last=last)
+    batches = (batch for table in coalesced(rows) for batch in judge(table).cast(schema).to_batches())
+    task.warehouse.write(_plain(task.checked), batches, schema=schema)
+
+
+def _plain(table: str) -> str:
+    zone, _, name = table.partition(".")
+    return f"{zone}.{name.strip(chr(34))}"
+
+
+def _results(task: Task) -> list[int]:
+    """Return how many rows failed each rule, and write it down for every rule, passed ones too."""
+    pairs = f"SELECT unnest({FAILED_RULES}) AS rule FROM {task.checked} UNION ALL SELECT rule FROM {task.duplicates}"
+    found = task.warehouse.sql(f"SELECT rule, count(*) AS failed FROM ({pairs}) AS pairs GROUP BY rule").to_pylist()
+    by_rule = {row["rule"]: row["failed"] for row in found}
+    failed = [by_rule.get(number, 0) for number in range(len(task.rules))]
+    evaluated = task.warehouse.count(_plain(task.checked))
+    _record(task, failed, evaluated)
+    return failed
+
+
+def _record(task: Task, failed: Sequence[int], evaluated: int) -> None:
+    schema = arrow.schema(
+        [("run_id", arrow.string()), ("stream", arrow.string()), ("rule_id", arrow.string())]
+        + [("column_name", arrow.string()), ("code", arrow.string()), ("severity", arrow.string())]
+        + [("evaluated", arrow.int64()), ("failed", arrow.int64())]
+    )
+    rows = [
+        dict(
+            zip(
+                schema.names,
+                (task.run_id, task.name, r.rule_id, r.column, r.code, r.severity, evaluated, n),
+                strict=True,
+            )
+        )
+        for r, n in zip(task.rules, failed, strict=True)
+    ]
+    task.warehouse.write(RESULTS, arrow.Table.from_pylist(rows, schema).to_batches(), schema=schema, mode="append")
+
+
+def _stop_on_failures(task: Task, failed: Sequence[int]) -> None:
+    broken = [(r, n) for r, n in zip(task.rules, failed, strict=True) if n and r.severity == "fail"]
+    if broken:
+        told = " ".join(f"{n:,} rows break the rule {rule.rule_id}: {rule.sentence}" for rule, n in broken)
+        sentence = f"The stream {task.name} breaks rules of severity fail. {told} Nothing of it was published."
+        raise StopRun(sentence, code="contract_failed")
+
+
+def _write_quarantine(task: Task) -> dict[str, int]:
+    """Stage the raw content and the reasons of every row that is kept from clean; return rows by reason code."""
+    stopping = ", ".join(str(n) for n, rule in enumerate(task.rules) if rule.severity != "warn")
+    repeated = (
+        f"SELECT _rid, array_agg(rule ORDER BY rule) AS {DUPLICATE_RULES},"
+        f" array_agg(survivor ORDER BY rule) AS {SURVIVORS} FROM {task.duplicates}"
+        f" WHERE rule IN ({stopping}) GROUP BY _rid"
+    )
+    query = (
+        f"SELECT source.*, checked.{FAILED_RULES}, repeated.{DUPLICATE_RULES}, repeated.{SURVIVORS}"
+        f" FROM {task.checked} AS checked LEFT JOIN ({repeated}) AS repeated ON repeated._rid = checked._rid"
+        f" JOIN {task.source} AS source ON source._rid = checked._rid"
+        f" WHERE checked.{BAD} OR repeated._rid IS NOT NULL"
+    )
+    scribe = Scribe(task.rules, task.run_id)
+    task.warehouse.map_batches(query, scribe, into=_plain(task.staged), schema=SCHEMA)
+    return dict(sorted(scribe.codes.items()))

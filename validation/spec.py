@@ -1,0 +1,149 @@
+"""What a contract file may hold: Pandera's own YAML keys, and consentry's beside them.
+
+Pandera reads such a file too: it passes over the keys that it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from consentry.config import Model
+
+Severity = Literal["warn", "quarantine", "fail"]
+Scalar = str | int | float | bool | None
+# A condition on the same row: each named column equals one of the values.
+When = dict[str, Scalar | list[Scalar]]
+
+
+class RuleSettings(Model):
+    """What one rule does when a row fails it."""
+
+    rule_id: str | None = None
+    severity: Severity | None = None
+    when: When = {}
+
+
+class NumberSettings(Model):
+    """How numbers are written in a source."""
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'", "_"] = ""
+
+
+class BooleanSettings(Model):
+    """The words that mean true and false, compared without regard to case."""
+
+    true: list[str] = Field(min_length=1)
+    false: list[str] = Field(min_length=1)
+
+
+class TimestampSettings(Model):
+    """How instants are written: formats to try in order, and the zone of those that name none."""
+
+    formats: list[str] = []
+    zone: str | None = None
+
+
+class PhoneSettings(Model):
+    """Where a national number gets its region: a column with ISO 3166 codes, or one region for all."""
+
+    region_column: str | None = None
+    region: str | None = None
+
+
+class CountrySettings(Model):
+    """Names that stand for an ISO 3166 code in this source."""
+
+    names: dict[str, str] = {}
+
+
+class Step(Model):
+    """One coercion; exactly one key is set."""
+
+    trim: Literal[True] | None = None
+    lower: Literal[True] | None = None
+    upper: Literal[True] | None = None
+    null_tokens: list[str] | None = None
+    strip_unit: list[str] | None = None
+    map: dict[str, str] | None = None
+    number: NumberSettings | None = None
+    percent: NumberSettings | None = None
+    boolean: BooleanSettings | None = None
+    date_formats: list[str] | None = None
+    timestamp: TimestampSettings | None = None
+    epoch: Literal["s", "ms", "us"] | None = None
+    email: Literal[True] | None = None
+    phone: PhoneSettings | None = None
+    country: CountrySettings | None = None
+
+
+_BARE_WITH_SETTINGS = {"number", "percent", "timestamp", "phone", "country"}
+
+
+def _as_step(value: object) -> object:
+    """Read a bare word as a step without settings."""
+    if isinstance(value, str):
+        return {value: {} if value in _BARE_WITH_SETTINGS else True}
+    if isinstance(value, dict) and len(value) != 1:
+        raise ValueError("a step of 'parse' has exactly one key; begin a new list item for the next step")
+    return value
+
+
+class ImputeSettings(Model):
+    """How a missing value is filled: the first group that knows an answer gives it, at last the whole table.
+
+    by: columns that form the group, finest first; the last column is left out until an answer is found.
+    """
+
+    method: Literal["constant", "median", "mean", "mode"]
+    value: Scalar = None
+    by: list[str] = []
+
+
+class ColumnSpec(Model):
+    """One column of a contract."""
+
+    dtype: str
+    nullable: bool = False
+    unique: bool = False
+    required: bool = True
+    coerce: Literal[False] = False
+    title: str | None = None
+    description: str | None = None
+    # Any: a check's arguments are its own; they are tried when the check is built.
+    checks: dict[str, Any] = {}
+    report_duplicates: Literal["all", "exclude_first", "exclude_last"] | None = None
+    parse: list[Annotated[Step, BeforeValidator(_as_step)]] = []
+    severity: Severity | None = None
+    rule_id: str | None = None
+    when: When = {}
+    rules: dict[str, RuleSettings] = {}
+    impute: ImputeSettings | None = None
+    serve: Literal["observed", "imputed"] = "observed"
+    holds: Literal["identifier", "email", "phone", "consent"] | None = None
+
+
+class CompareSpec(RuleSettings):
+    """Two columns of one row compared: `compare: [starts_at, "<=", ends_at]`."""
+
+    compare: tuple[str, Literal["<", "<=", "==", "!=", ">=", ">"], str]
+
+
+class ContractSpec(Model):
+    """A contract file."""
+
+    schema_type: Literal["dataframe", "polars_dataframe"] | None = None
+    version: str | int | float | None = None
+    api: str | None = None
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    columns: dict[str, ColumnSpec] = Field(min_length=1)
+    strict: bool | Literal["filter"] = False
+    unique: list[str] | None = None
+    report_duplicates: Literal["all", "exclude_first", "exclude_last"] | None = None
+    severity: Severity = "quarantine"
+    survivor: str | None = None
+    rules: list[CompareSpec] = []

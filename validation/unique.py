@@ -1,0 +1,88 @@
+"""Find rows that are there twice, in SQL: a batch never sees the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consentry.model.names import quoted
+from consentry.validation.rules import Rule
+from consentry.warehouse import Warehouse
+
+
+def find_duplicates(
+    warehouse: Warehouse,
+    rules: Sequence[Rule],
+    *,
+    staged: str,
+    into: str,
+    content: Sequence[str],
+    survivor: str | None,
+    older: str | None,
+    key: Sequence[str],
+) -> None:
+    """Write (`_rid`, rule number, `_rid` of the row that stays) of every row that is a duplicate to a table.
+
+    content: the columns that tell rows of a stream without a key apart. older: the clean table of earlier loads;
+    a value that another of its keys holds already is a duplicate too. Without a declared `report_duplicates` one
+    row stays: among those that pass everything else the one with the largest `survivor`, then the latest. A
+    missing value is never a duplicate.
+    """
+    warehouse.sql(f"CREATE OR REPLACE TABLE {into} (_rid BIGINT, rule INT, survivor BIGINT)")
+    for number, rule in enumerate(rules):
+        if rule.kind != "unique":
+            continue
+        columns = rule.columns or tuple(content)
+        if not columns:
+            continue
+        rows = _rows(rule, staged, into, columns, rules)
+        warehouse.sql(f"INSERT INTO {into} {_repeated(rule, rows, columns, survivor)}", rule=number)
+        if older is not None and key and rule.code == "duplicate_value":
+            warehouse.sql(f"INSERT INTO {into} {_held(rows, older, into, columns, key)}", rule=number)
+
+
+def _rows(rule: Rule, staged: str, into: str, columns: Sequence[str], rules: Sequence[Rule]) -> str:
+    """Select the rows that a rule compares with each other."""
+    given = [f"{quoted(column)} IS NOT NULL" for column in columns] if rule.columns else []
+    if rule.keep is None:
+        kept_out = [number for number, known in enumerate(rules) if known.severity != "warn"]
+        numbers = ", ".join(map(str, kept_out))
+        given += ["NOT _bad", f"_rid NOT IN (SELECT _rid FROM {into} WHERE rule IN ({numbers}))"]
+    return f"SELECT * FROM {staged} WHERE {' AND '.join([*given, _applies(rule)])}"
+
+
+def _applies(rule: Rule) -> str:
+    """Write a rule's conditions as SQL; their values are the contract's, and stand as literals of it."""
+    parts = ["TRUE"]
+    for condition in rule.when:
+        given = [_literal(value) for value in condition.values if value is not None]
+        tests = [f"{quoted(condition.column)} IN ({', '.join(given)})"] if given else []
+        tests += [f"{quoted(condition.column)} IS NULL"] if None in condition.values else []
+        parts.append(f"({' OR '.join(tests)})")
+    return " AND ".join(parts)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, bool | int | float):
+        return str(value).upper()
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _repeated(rule: Rule, rows: str, columns: Sequence[str], survivor: str | None) -> str:
+    listed = ", ".join(map(quoted, columns))
+    order = "_rid DESC"
+    if rule.keep is None and survivor is not None:
+        order = f"{quoted(survivor)} DESC NULLS LAST, _rid DESC"
+    if rule.keep in ("all", "exclude_first"):
+        order = "_rid"
+    window = f"OVER (PARTITION BY {listed} ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
+    marked = f"SELECT _rid, first_value(_rid) {window} AS winner, count(*) {window} AS copies FROM ({rows}) AS judged"
+    if rule.keep == "all":
+        return f"SELECT _rid, $rule, NULL FROM ({marked}) AS marked WHERE copies > 1"
+    return f"SELECT _rid, $rule, winner FROM ({marked}) AS marked WHERE copies > 1 AND _rid <> winner"
+
+
+def _held(rows: str, older: str, into: str, columns: Sequence[str], key: Sequence[str]) -> str:
+    same = " AND ".join(f"fresh.{quoted(column)} = held.{quoted(column)}" for column in columns)
+    other = " AND ".join(f"fresh.{quoted(column)} = held.{quoted(column)}" for column in key)
+    found = f"SELECT fresh._rid, $rule, min(held._rid) FROM ({rows}) AS fresh JOIN {older} AS held ON {same}"
+    return f"{found} WHERE NOT ({other}) GROUP BY fresh._rid"
