@@ -40,9 +40,9 @@ _SAMPLE = """
 """
 _SHOPPERS = """
     select customer_id, min(country) as country,
-        coalesce(sum(amount) filter (line_type = 'order_line'), 0) as spent,
+        coalesce(sum(amount) filter (line_type = 'order_line' and unit_price > 0), 0) as spent,
         min(invoice_date) as first_line,
-        max(invoice_date) filter (line_type = 'order_line') as last_order
+        max(invoice_date) filter (line_type = 'order_line' and unit_price > 0) as last_order
     from read_parquet($path) where customer_id is not null group by customer_id order by customer_id
 """
 
@@ -51,7 +51,7 @@ _SHOPPERS = """
 class Shopper:
     """One customer number of the shop, and what the purchases say of it.
 
-    spent: GBP over all order lines. first_line, last_order: `YYYY-MM-DD HH:MM:SS`, Europe/London.
+    spent: GBP over all order lines that have a price. first_line, last_order: `YYYY-MM-DD HH:MM:SS`, Europe/London.
     """
 
     customer_number: str
