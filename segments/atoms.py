@@ -126,7 +126,8 @@ class Population:
             query = attributes_query(self.catalog, [value.name for value in names])
         else:
             query, params = aggregate_query(self.catalog, self.clock, source, made)
-        columns: dict[ast.Value, Column] = {value: np.full(self.size, np.nan) for value in (*names, *made)}
+        asked: list[ast.Value] = [*names, *made]
+        columns = {value: np.full(self.size, np.nan) for value in asked}
         for batch in stream(self.warehouse, query, params):
             places = batch.column("ordinal").to_numpy(zero_copy_only=False)
             for n, (value, column) in enumerate(columns.items()):
@@ -266,9 +267,7 @@ def _finished(value: ast.Value, column: Column) -> Column:
         return column
     if value.function in ("sum", "avg"):
         column = settled(column)
-    return (
-        np.nan_to_num(column, nan=0.0, posinf=np.inf, neginf=-np.inf) if value.function in _NOTHING_IS_ZERO else column
-    )
+    return np.where(np.isnan(column), 0.0, column) if value.function in _NOTHING_IS_ZERO else column
 
 
 def settled(column: Column) -> Column:

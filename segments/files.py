@@ -55,7 +55,7 @@ class SegmentBlock(Model):
     min_size: int | None = Field(default=None, ge=0)
     group: GroupPlace | None = None
     holdout: HoldoutBlock | None = None
-    tests: list[Any] = []
+    tests: list[Any] = Field(default_factory=list)
 
 
 class GroupBlock(Model):
@@ -211,7 +211,6 @@ class _Reader:
         rule = self._rule(block.rule, document)
         fallback_of = self.fallbacks.get(block.segment)
         self._check_kind(block, fallback_of, document)
-        holdout = block.holdout
         made = Segment(
             name=block.segment,
             description=block.description,
@@ -222,7 +221,7 @@ class _Reader:
             min_size=block.min_size,
             group=self._place(block.group, document),
             fallback_of=fallback_of,
-            holdout=holdout and Holdout(self._share(holdout.share, document, "holdout", "share") or 0.0, holdout.salt),
+            holdout=self._holdout(block.holdout, document),
             examples=read_examples(document.at("tests"), self.catalog, self._noting(document)) if block.tests else (),
         )
         if made.examples and rule is not None and _has_percentile(rule):
@@ -285,6 +284,11 @@ class _Reader:
         for mistake in mistakes:
             self._add(document, "group", mistake.shown(text).replace("The rule", "The score", 1))
         return None
+
+    def _holdout(self, holdout: HoldoutBlock | None, document: Document) -> Holdout | None:
+        if holdout is None:
+            return None
+        return Holdout(self._share(holdout.share, document, "holdout", "share") or 0.0, holdout.salt)
 
     def _refresh(self, text: str | None, document: Document) -> int | None:
         if text is None:

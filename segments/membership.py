@@ -63,7 +63,9 @@ def _rows(members: Mapping[str, Bits]) -> Iterator[pa.RecordBatch]:
 def _make_tables(warehouse: Warehouse) -> None:
     columns = "segment VARCHAR, person_id VARCHAR"
     warehouse.sql(f"CREATE TABLE IF NOT EXISTS {MEMBERSHIP} ({columns}, entered_at TIMESTAMPTZ)")
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {CHANGE} (run_id VARCHAR, {columns}, change VARCHAR, at TIMESTAMPTZ)")
+    # DuckDB keeps the word AT for itself: the column has to be quoted.
+    columns = f'run_id VARCHAR, {columns}, change VARCHAR, "at" TIMESTAMPTZ'
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {CHANGE} ({columns})")
 
 
 def _note(warehouse: Warehouse, change: str, *, present: str, absent: str, now: datetime, run_id: str) -> None:
