@@ -96,7 +96,7 @@ class Guard:
 def _hang_up(send: Send) -> None:
     """Close the connection without a further word. ASGI has no message for it: uvicorn's own transport is asked."""
     cycle = getattr(send, "__self__", None)
-    if not hasattr(cycle, "transport"):
+    if cycle is None or not hasattr(cycle, "transport"):
         raise ConnectionResetError("The sandbox closed the connection, as a planned fault asked for.")
     cycle.transport.close()
     # uvicorn writes an error page for a request without answer unless it knows that nobody listens.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,9 +60,7 @@ class HubSpot(Vendor):
             self._pages.clear()
             loaded = self.contacts.read(path)
             # What is written later must be newer than everything that was loaded, or no incremental read sees it.
-            self._start = max(
-                (datetime.fromisoformat(one.updated) for one in self.contacts.rows.values()), default=START
-            )
+            self._start = max(START, self.contacts.latest())
             return loaded
 
     def operations(self) -> Sequence[Operation]:
@@ -239,7 +236,7 @@ class HubSpot(Vendor):
         return self.json(body, 207 if partly else status)
 
     def _now(self) -> str:
-        return instant(self.next_id(), max(self._start, START))
+        return instant(self.next_id(), self._start)
 
     def _put(self, contact: Contact) -> Contact:
         self._pages.clear()

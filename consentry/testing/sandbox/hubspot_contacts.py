@@ -82,6 +82,7 @@ class Contacts:
     def _read_one(self, record: Json) -> None:
         contact_id = int(record["id"])
         created, updated = record["createdAt"], record["updatedAt"]
+        _millis(updated)  # a time that cannot be read is a bad line, not a surprise in a later search
         own = {"hs_object_id": str(contact_id), "createdate": created, "lastmodifieddate": updated}
         contact = Contact(contact_id, own | record["properties"], created, updated, bool(record.get("archived")))
         if contact_id not in self.rows:
@@ -127,6 +128,10 @@ class Contacts:
         ids = order[begin : begin + limit]
         more = begin + limit < len(order)
         return [self.rows[one] for one in ids], ids[-1] if more and ids else None
+
+    def latest(self) -> datetime:
+        """Return when a contact was last changed, the epoch when there is none."""
+        return datetime.fromtimestamp(max((_millis(one.updated) for one in self.rows.values()), default=0) / 1000, UTC)
 
     def count(self) -> int:
         """Return how many live contacts there are."""
