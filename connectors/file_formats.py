@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import IO, Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,14 +71,17 @@ def read_file(
 
 @contextmanager
 def _text(path: Path, encoding: str) -> Iterator[TextIO]:
-    opened = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
     # Bytes that are not of the encoding become surrogates, which mark their line as malformed.
     name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    with opened as raw, io.TextIOWrapper(io.BufferedReader(raw), name, "surrogateescape", newline="") as text:  # type: ignore[type-var, arg-type]
+    with _opened(path) as raw, io.TextIOWrapper(raw, name, "surrogateescape", newline="") as text:
         try:
             yield text
         except (gzip.BadGzipFile, EOFError, OSError) as error:
             raise Unreadable(f"it cannot be read to its end ({type(error).__name__}); fetch it anew") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _delimiter(path: Path) -> str:

@@ -22,25 +22,27 @@ from consentry.model.batch import Batch, Row
 _HEAD_BYTES = 65_536
 
 
-class Config(ConnectorConfig):
+class FilesConfig(ConnectorConfig):
     """Where the files are, and how audiences are written."""
 
-    folder: Path = Field(Path(), description="The folder of the files; a relative one starts at the job file.")
-    format: Literal["csv", "jsonl", "parquet"] = Field("csv", description="The format of audience files.")
+    folder: Path = Field(default=Path(), description="The folder of the files; a relative one starts at the job file.")
+    format: Literal["csv", "jsonl", "parquet"] = Field(default="csv", description="The format of audience files.")
     written_for: Literal["machines", "people"] = Field(
-        "machines",
-        description="people: CSV cells that a spreadsheet would run as a formula get a ' in front; machines: unaltered.",
+        default="machines",
+        description="people: cells that a spreadsheet would run as a formula get a ' in front; machines: unaltered.",
     )
 
 
-class StreamOptions(ConnectorConfig):
+class FileStream(ConnectorConfig):
     """Which files a stream consists of, and how they are read."""
 
     path: str = Field(description="The file, or a pattern such as orders-*.csv, below the folder; .gz is unpacked.")
-    format: Format | None = Field(None, description="csv, jsonl, segment or parquet; by default the suffix says it.")
-    encoding: str = Field("utf-8", description="The encoding of text files; a byte order mark is dropped.")
+    format: Format | None = Field(
+        default=None, description="csv, jsonl, segment or parquet; by default the suffix says it."
+    )
+    encoding: str = Field(default="utf-8", description="The encoding of text files; a byte order mark is dropped.")
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="What parts CSV cells; a comma by default, a tab in .tsv."
+        default=None, min_length=1, max_length=1, description="What parts CSV cells; a comma by default, a tab in .tsv."
     )
 
     @field_validator("encoding")
@@ -56,8 +58,8 @@ class StreamOptions(ConnectorConfig):
 class Files:
     """Files in one folder. `api_calls` counts the audience files that were written."""
 
-    Config: ClassVar[type[ConnectorConfig]] = Config
-    StreamOptions: ClassVar[type[ConnectorConfig]] = StreamOptions
+    Config: ClassVar[type[ConnectorConfig]] = FilesConfig
+    StreamOptions: ClassVar[type[ConnectorConfig]] = FileStream
     capabilities = Capabilities(
         # A file is rewritten as a whole: few large batches cost least.
         batch_max=100_000,
@@ -67,9 +69,9 @@ class Files:
 
     def __init__(
         self,
-        config: Config,
+        config: FilesConfig,
         *,
-        streams: Mapping[str, StreamOptions] | None = None,
+        streams: Mapping[str, FileStream] | None = None,
         account: str = "",
         base: Path = Path(),
     ) -> None:
@@ -110,8 +112,9 @@ class Files:
                 skip += batch.num_rows
                 yield Page(batch, {"files": dict(done), "reading": {"file": name, "mark": mark, "rows": skip}})
             done[name] = mark
-            # The file's end is a page of its own, without records: the next read need not open it again.
-            yield Page(pa.RecordBatch.from_pydict({}), {"files": dict(done)})
+        if done != state.get("files"):
+            # The end is a page of its own, without records: the next read opens no file again.
+            yield Page(pa.RecordBatch.from_pydict({}), {"files": done})
 
     def write(self, batch: Batch) -> Iterator[Outcome]:
         """Put the rows into the audience's file, which is replaced in one step."""
@@ -179,7 +182,7 @@ class Files:
             raise ConfigError(message, code="format_unknown")
         return kind
 
-    def _schema(self, name: str, options: StreamOptions) -> pa.Schema:
+    def _schema(self, name: str, options: FileStream) -> pa.Schema:
         files = self._files(name)
         kinds = {self._format(name, path) for path in files.values()}
         if kinds == {"parquet"}:

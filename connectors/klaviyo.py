@@ -1,0 +1,228 @@
+"""Klaviyo as a destination: an audience is a list.
+
+People are added and changed by bulk import jobs that name the list, and taken out by its membership endpoint.
+Being on a list is not consent: nothing here calls a subscribe or unsubscribe endpoint, of which the first lifts
+suppressions and the second may unsubscribe people everywhere (rudder-transformer #1841, PostHog #79855).
+Contract: the published OpenAPI description, revision 2026-07-15 (klaviyo/openapi, MIT).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import Field, SecretStr
+
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected
+from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
+from consentry.connectors.klaviyo_import import ImportJob, matches
+from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity, profile
+from consentry.connectors.quota import Limit
+from consentry.errors import ConsentryError, DestinationFailed
+from consentry.model.batch import Batch, Row
+
+REVISION = "2026-07-15"
+MEDIA_TYPE = "application/vnd.api+json"
+IMPORT_MAX, IMPORT_BYTES, PROFILE_BYTES = 10_000, 5_000_000, 100_000
+MEMBERS_MAX = 1_000
+FILTER_MAX = 100
+# `x-klaviyo-ratelimit` {burst, steady} of the operations that are called here.
+_SLOW = (Limit(10, 1.0), Limit(150, 60.0))
+_FAST = (Limit(75, 1.0), Limit(750, 60.0))
+LIMITS = {
+    "bulk_import": _SLOW,
+    "import_job": _SLOW,
+    "import_errors": _SLOW,
+    "import_profiles": _SLOW,
+    "members_add": _SLOW,
+    "members_remove": _SLOW,
+    "members": _FAST,
+    "profiles": _FAST,
+    "lists": _FAST,
+}
+
+
+class KlaviyoConfig(ConnectorConfig):
+    """The account, and how to log in."""
+
+    base_url: BaseUrl = Field(default="https://a.klaviyo.com", description="Where the API is.")
+    token: SecretStr = Field(description="A private API key with lists and profiles read and write, as ${VARIABLE}.")
+    patience_seconds: float = Field(default=600.0, gt=0, description="How long an import job is waited for.")
+
+
+class Klaviyo:
+    """The lists of one Klaviyo account."""
+
+    Config: ClassVar[type[ConnectorConfig]] = KlaviyoConfig
+    capabilities = Capabilities(
+        batch_max=IMPORT_MAX,
+        key_fields=IDENTIFIERS,
+        operations=frozenset({"add", "change", "remove"}),
+        asynchronous=True,
+    )
+
+    def __init__(
+        self,
+        config: KlaviyoConfig,
+        *,
+        streams: Mapping[str, ConnectorConfig] | None = None,
+        account: str = "",
+        base: Path = Path(),
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._patience, self._sleep = config.patience_seconds, sleep
+        self.http = HttpClient(
+            config.base_url,
+            vendor="Klaviyo",
+            account=account or config.base_url,
+            headers=lambda: {
+                "Authorization": f"Klaviyo-API-Key {config.token.get_secret_value()}",
+                "revision": REVISION,
+                "Accept": MEDIA_TYPE,
+                "Content-Type": MEDIA_TYPE,
+            },
+            limits=LIMITS,
+            transport=transport,
+            sleep=sleep,
+        )
+
+    @property
+    def api_calls(self) -> int:
+        """Return how many requests were sent."""
+        return self.http.calls
+
+    def check(self) -> Check:
+        """Log in by listing one page of lists."""
+        try:
+            self.http.request("GET", "/api/lists", operation="lists")
+        except ConsentryError as error:
+            return Check(False, str(error))
+        return Check(True, "Klaviyo accepts the key; lists and profiles can be kept in step.")
+
+    def write(self, batch: Batch) -> Iterator[Outcome]:
+        """Import the people into the list; each is Ok with the profile's id once the job says so."""
+        outcomes: dict[int, Outcome] = {}
+        taken: set[tuple[str, str]] = set()
+        sendable: list[tuple[int, dict[str, Any]]] = []
+        for place, row in enumerate(batch.rows):
+            made = profile(row)
+            key = identity(made["attributes"])
+            if key is None and row.remote_id is None:
+                outcomes[place] = Rejected("identifier_missing")
+            elif key is not None and key in taken:
+                outcomes[place] = Rejected("identifier_duplicate", key[0])
+            elif len(_encoded(made)) > PROFILE_BYTES:
+                outcomes[place] = Rejected("profile_too_large")
+            else:
+                taken |= {key} if key else set()
+                sendable.append((place, made))
+        with failing_as(DestinationFailed):
+            for part in _parts(sendable):
+                outcomes |= self._import(batch.audience, part)
+        return iter([outcomes[place] for place in range(len(batch.rows))])
+
+    def remove(self, batch: Batch) -> Iterator[Outcome]:
+        """Take the people off the list; one whom Klaviyo does not know is off it already."""
+        with failing_as(DestinationFailed):
+            ids = self._ids(batch.rows)
+            known = list(dict.fromkeys(id for id in ids if id is not None))
+            for first in range(0, len(known), MEMBERS_MAX):
+                self._take_off(batch.audience, known[first : first + MEMBERS_MAX])
+        return iter([Ok(id) for id in ids])
+
+    def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of the profile ids that are on the list; the list is read until all are found."""
+        wanted, found = set(remote_ids), set[str]()
+        with failing_as(DestinationFailed):
+            pages = self._pages(_members(audience), {"page[size]": "100"}, "members")
+            while wanted - found and (page := next(pages, None)) is not None:
+                found |= {item["id"] for item in page} & wanted
+        return frozenset(found)
+
+    def _import(self, audience: str, part: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Outcome]:
+        body = {
+            "data": {
+                "type": "profile-bulk-import-job",
+                "attributes": {"profiles": {"data": [made for _, made in part]}},
+                "relationships": {"lists": {"data": [{"type": "list", "id": audience}]}},
+            }
+        }
+        # An import is an upsert: the same job sent twice changes nothing.
+        answer = self.http.request(
+            "POST", "/api/profile-bulk-import-jobs", body=body, repeatable=True, operation="bulk_import"
+        )
+        job = ImportJob(self.http, answer, self._pages, patience=self._patience, sleep=self._sleep)
+        outcomes = job.outcomes([made for _, made in part])
+        return {place: outcome for (place, _), outcome in zip(part, outcomes, strict=True)}
+
+    def _ids(self, rows: Sequence[Row]) -> list[str | None]:
+        """Return the profile id of each row: the one it brings, else the one that Klaviyo has for it."""
+        keys = [None if row.remote_id else identity(profile(row)["attributes"]) for row in rows]
+        known: dict[tuple[str, str], str] = {}
+        for name in IDENTIFIERS:
+            values = [key[1] for key in keys if key and key[0] == name]
+            for first in range(0, len(values), FILTER_MAX):
+                wanted = json.dumps(values[first : first + FILTER_MAX], ensure_ascii=False)
+                params = {"filter": f"any({name},{wanted})", "fields[profile]": name, "page[size]": "100"}
+                for page in self._pages("/api/profiles", params, "profiles"):
+                    known |= {found: item["id"] for item in page if (found := identity(item["attributes"]))}
+        return [row.remote_id or (known.get(key) if key else None) for row, key in zip(rows, keys, strict=True)]
+
+    def _take_off(self, audience: str, ids: Sequence[str]) -> None:
+        """Remove profiles from the list; one that is gone is cut out by halving, for it fails the others."""
+        body = {"data": [{"type": "profile", "id": id} for id in ids]}
+        try:
+            self.http.request("DELETE", _members(audience), body=body, operation="members_remove")
+            return
+        except HttpFailed as refusal:
+            if refusal.status not in (400, 404):
+                raise
+        # Without the list itself every half would fail in turn: this says so at once.
+        self.http.request("GET", f"/api/lists/{quote(audience, safe='')}", operation="lists")
+        middle = len(ids) // 2
+        for half in (ids[:middle], ids[middle:]) if middle else ():
+            self._take_off(audience, half)
+
+    def _pages(self, path: str, params: Mapping[str, str], operation: str) -> Iterator[list[dict[str, Any]]]:
+        query: Mapping[str, str] = params
+        passed: set[str] = set()
+        while True:
+            answer = self.http.request("GET", path, params=query, operation=operation)
+            yield matches(answer)
+            link = (answer.body.get("links") or {}).get("next")
+            if not link:
+                return
+            if link in passed:
+                message = "Klaviyo gave the same page again, which would never end. Run again."
+                raise DestinationFailed(message, code="repeated_cursor")
+            passed.add(link)
+            path, query = self.http.next_path(link)
+
+
+def _members(audience: str) -> str:
+    return f"/api/lists/{quote(audience, safe='')}/relationships/profiles"
+
+
+def _encoded(made: Mapping[str, Any]) -> bytes:
+    return json.dumps(made, separators=(",", ":")).encode()
+
+
+def _parts(sendable: Sequence[tuple[int, dict[str, Any]]]) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """Split rows into jobs of at most 10,000 profiles and 5 MB."""
+    part: list[tuple[int, dict[str, Any]]] = []
+    size = 1_000  # what stands around the profiles
+    for place, made in sendable:
+        length = len(_encoded(made)) + 1
+        if part and (len(part) >= IMPORT_MAX or size + length > IMPORT_BYTES):
+            yield part
+            part, size = [], 1_000
+        part.append((place, made))
+        size += length
+    if part:
+        yield part

@@ -1,0 +1,104 @@
+"""Follow one bulk import of Klaviyo to its end, and say what became of every profile in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from consentry.connectors.base import Ok, Outcome, Rejected, Retry, Unknown
+from consentry.connectors.http import Answer, HttpClient
+from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity
+from consentry.errors import DestinationFailed
+
+Pages = Callable[[str, Mapping[str, str], str], Iterator[list[dict[str, Any]]]]
+_PLACE = re.compile(r"/data/attributes/profiles/data/(\d+)(?:/attributes/([a-z_]+))?")
+_FIRST_POLL, _POLL_CAP = 0.25, 10.0
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_RETRY_SECONDS = 60.0
+
+
+class ImportJob:
+    """One job that Klaviyo accepted. patience: how many seconds it is waited for."""
+
+    def __init__(
+        self, http: HttpClient, accepted: Answer, pages: Pages, *, patience: float, sleep: Callable[[float], None]
+    ) -> None:
+        self._http, self._pages, self._patience, self._sleep = http, pages, patience, sleep
+        self._about = _attributes(accepted)
+        self._path = f"/api/profile-bulk-import-jobs/{quote(str(accepted.body['data'].get('id')), safe='')}"
+
+    def outcomes(self, profiles: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        """Wait for the end and return one outcome a profile, in their order.
+
+        Refused ones are Rejected with Klaviyo's code; of those it did not report, Unknown when the job did not
+        end in time, Retry when it was cancelled.
+        """
+        status = self._wait()
+        refused = self._refused(profiles) if status == "cancelled" or self._about.get("failed_count") != 0 else {}
+        ids = self._ids(profiles, refused)
+        missing: Outcome = Retry(_RETRY_SECONDS) if status == "cancelled" else Unknown()
+        found: list[Outcome] = []
+        for place, made in enumerate(profiles):
+            id = made.get("id") if status == "complete" else None
+            id = id or ids.get(identity(made["attributes"]) or ("", ""))
+            found.append(refused.get(place) or (Ok(id) if id else missing))
+        return found
+
+    def _wait(self) -> str:
+        """Ask for the job until it has ended; return its status."""
+        pause, waited = _FIRST_POLL, 0.0
+        while (status := str(self._about.get("status"))) not in ("complete", "cancelled") and waited < self._patience:
+            self._sleep(pause)
+            waited += pause
+            pause = min(pause * 2, _POLL_CAP)
+            self._about = _attributes(self._http.request("GET", self._path, operation="import_job"))
+        return status
+
+    def _refused(self, profiles: Sequence[Mapping[str, Any]]) -> dict[int, Outcome]:
+        places = {identity(made["attributes"]): place for place, made in enumerate(profiles)}
+        refused: dict[int, Outcome] = {}
+        for page in self._pages(f"{self._path}/import-errors", {"page[size]": "100"}, "import_errors"):
+            for error in page:
+                about = error.get("attributes") or {}
+                pointer = _PLACE.match(str((about.get("source") or {}).get("pointer")))
+                place = int(pointer[1]) if pointer else places.get(identity(about.get("original_payload") or {}))
+                if place is not None and place < len(profiles):
+                    code = str(about.get("code"))
+                    field = pointer[2] if pointer else None
+                    refused[place] = Rejected(code if _CODE.fullmatch(code) else "import_error", field)
+        return refused
+
+    def _ids(self, profiles: Sequence[Mapping[str, Any]], refused: Mapping[int, Outcome]) -> dict[tuple[str, str], str]:
+        """Learn the ids of the profiles that brought none; costs a call a hundred, so only where they are needed."""
+        if all(made.get("id") or place in refused for place, made in enumerate(profiles)):
+            return {}
+        params = {"fields[profile]": ",".join(IDENTIFIERS), "page[size]": "100"}
+        wanted = {identity(made["attributes"]) for made in profiles}
+        ids: dict[tuple[str, str], str] = {}
+        for page in self._pages(f"{self._path}/profiles", params, "import_profiles"):
+            for item in page:
+                attributes = item.get("attributes") or {}
+                # A profile may be known by more than what the row named it by.
+                for name in IDENTIFIERS:
+                    key = identity({name: attributes.get(name)})
+                    if key in wanted and key is not None:
+                        ids[key] = item["id"]
+        return ids
+
+
+def matches(answer: Answer) -> list[dict[str, Any]]:
+    """Return the resources of a page; raises DestinationFailed when it is no page."""
+    found = answer.body.get("data") if isinstance(answer.body, Mapping) else None
+    if not isinstance(found, list):
+        raise DestinationFailed("Klaviyo answered something that is not its API. Check base_url.", code="garbage")
+    return found
+
+
+def _attributes(answer: Answer) -> Mapping[str, Any]:
+    data = answer.body.get("data") if isinstance(answer.body, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(data.get("attributes"), Mapping):
+        raise DestinationFailed("Klaviyo answered something that is not its API. Check base_url.", code="garbage")
+    attributes: Mapping[str, Any] = data["attributes"]
+    return attributes
