@@ -1,0 +1,265 @@
+"""Decide who may go where, and make the only batches that a destination can receive.
+
+A batch carries a seal under a key that exists only inside one Gate, drawn anew in each process; delivery has the
+seal checked before a connector sees the batch. People are decided for a plan from the warehouse, all at once, and
+again from the ledger itself at the moment their batch is sealed: what was withdrawn in between does not leave.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+from consentry.consent.instants import micros
+from consentry.consent.keys import Keyring
+from consentry.consent.ledger import Ledger
+from consentry.consent.mirror import mirror
+from consentry.consent.payload import Payloads
+from consentry.consent.policy import STRICTNESS, Destination, Policy
+from consentry.consent.present import decide_now
+from consentry.consent.rules import ANY, Answer, PurposeRule, TargetRule
+from consentry.consent.rules_sql import DECISIONS, decide_all
+from consentry.consent.subjects import Keyed, write_subjects
+from consentry.errors import Blocked, ConfigError
+from consentry.model.batch import Batch, Operation, Value
+from consentry.model.names import did_you_mean
+from consentry.warehouse import Warehouse
+
+PROFILE = "profile"
+People = Sequence[Mapping[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One sync as the policy sees it.
+
+    name: of the sync. destination: its name in the policy. identifiers: the types that are sent. fields: what the
+    destination calls a field -> its column of the golden record.
+    """
+
+    name: str
+    destination: str
+    purpose: str
+    audience: str
+    identifiers: tuple[str, ...]
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """How many people a target may receive, and how many are refused by reason code."""
+
+    allowed: int
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch that may be sent, who was left out of it and why, and what the content of each row is called."""
+
+    batch: Batch
+    refused: tuple[tuple[str, str], ...]
+    payload_hashes: Mapping[str, str]
+
+
+class Gate:
+    """The policy, the ledger and the keys, as of one instant.
+
+    as_of: the job's clock for grants, the real time when absent. known_at: what was recorded later is not looked at;
+    only for looking back, a run never sets it.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        keyring: Keyring,
+        *,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> None:
+        for instant in (as_of, known_at):
+            if instant is not None and instant.tzinfo is None:
+                raise ValueError("An instant of the gate has a time zone.")
+        self.policy = policy
+        self.ledger = ledger
+        self._keyring = keyring
+        self._as_of = as_of
+        self._known_at = known_at
+        self._seal_key = os.urandom(32)
+
+    def admit(self, target: Target) -> None:
+        """Raise ConfigError with every way in which a target asks for what the policy does not grant it."""
+        faults = list(self._faults(target))
+        if faults:
+            raise ConfigError(*faults)
+
+    def subjects(self, warehouse: Warehouse) -> int:
+        """Write ops.subject: each person's identifiers as HMACs; return the number of people with one."""
+        return write_subjects(warehouse, self._keyring)
+
+    def decide(self, warehouse: Warehouse, targets: Sequence[Target]) -> dict[str, Decided]:
+        """Decide for all people and targets; write ops.decision(person_id, target, allow, reason, identifiers)."""
+        for target in targets:
+            self.admit(target)
+        return self._decide(warehouse, [self._rule(target) for target in targets])
+
+    def decide_profile(self, warehouse: Warehouse) -> Decided:
+        """Decide who may be profiled: the target `profile` of ops.decision. Without a purpose for it, nobody."""
+        profiling = self.policy.file.profiling
+        purposes = [profiling.purpose] if profiling else []
+        return self._decide(warehouse, [self._rule_for(PROFILE, purposes, frozenset())])[PROFILE]
+
+    def payload_hashes(self, warehouse: Warehouse, target: Target, query: str) -> Iterator[pa.RecordBatch]:
+        """Name the content that each row of a query would have at the target: batches (person_id, payload_hash).
+
+        query: yields rows like identity.golden's, with person_id; decide first. A person the target refuses is
+        hashed as if no identifier could leave.
+        """
+        payloads = self._payloads(target)
+        joined = (
+            f"SELECT q.*, coalesce(d.identifiers, '') AS consentry_identifiers FROM ({query}) q "
+            f"LEFT JOIN {DECISIONS} d ON d.person_id = q.person_id AND d.target = $consentry_target"
+        )
+        for batch in warehouse.stream(joined, consentry_target=target.name):
+            yield payloads.hashed(batch)
+
+    def seal(
+        self, warehouse: Warehouse, target: Target, operation: Operation, people: People, *, batch_id: str
+    ) -> Sealed:
+        """Make the batch of one operation for some people: golden rows with person_id and, where known, remote_id.
+
+        For `add` and `change` everyone is decided again, now, from the ledger; whoever is refused is left out. A
+        `remove` needs no consent and carries no field.
+        """
+        self.admit(target)
+        payloads = self._payloads(target)
+        if operation == "remove":
+            answers = {str(one["person_id"]): Answer("allow", frozenset(target.identifiers)) for one in people}
+        else:
+            answers = self._decide_now(warehouse, target, people)
+        rows, refused = [], []
+        for one in people:
+            person, answer = str(one["person_id"]), answers[str(one["person_id"])]
+            row = payloads.row(one, answer.kinds, operation) if answer.allow else None
+            if row is None:
+                refused.append((person, answer.reason if not answer.allow else "no_identifier"))
+            else:
+                rows.append(row)
+        hashes = {row.person_id: payloads.hash(row) for row in rows}
+        batch = Batch(batch_id, target.destination, target.audience, target.purpose, operation, tuple(rows))
+        sealed = replace(batch, seal=batch.digest(self._seal_key))
+        return Sealed(sealed, tuple(refused), MappingProxyType(hashes))
+
+    def verify(self, batch: Batch) -> None:
+        """Raise Blocked unless this gate made the batch, and made it just as it is."""
+        if not hmac.compare_digest(batch.seal, batch.digest(self._seal_key)):
+            message = (
+                f"A batch for {batch.destination!r} did not come from the consent gate, or was changed after it. "
+                "Nothing of it is sent."
+            )
+            raise Blocked(message, code="unsealed_batch")
+
+    def _decide(self, warehouse: Warehouse, rules: Sequence[TargetRule]) -> dict[str, Decided]:
+        mirror(self.ledger.store, warehouse)
+        sources = {name: source.trust for name, source in self.policy.file.sources.items()}
+        decide_all(warehouse, rules, known_us=micros(self._known()), sources=sources)
+        counted = warehouse.sql(
+            f"SELECT target, allow, reason, count(*) AS n FROM {DECISIONS} GROUP BY ALL ORDER BY target, n DESC, reason"
+        ).to_pylist()
+        return {rule.name: _decided(counted, rule.name) for rule in rules}
+
+    def _decide_now(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
+        return decide_now(
+            warehouse,
+            self.ledger.store,
+            Keyed(self._keyring),
+            people,
+            rule=self._rule(target),
+            known_at=self._known(),
+        )
+
+    def _known(self) -> datetime:
+        return self._known_at or datetime.now(UTC)
+
+    def _payloads(self, target: Target) -> Payloads:
+        return Payloads(target, self.policy.destinations[target.destination], self._keyring)
+
+    def _rule(self, target: Target) -> TargetRule:
+        purposes = self.policy.destinations[target.destination].purposes_all_of
+        return self._rule_for(target.name, purposes, frozenset(target.identifiers))
+
+    def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
+        as_of, merge = self._as_of or datetime.now(UTC), self.policy.file.merge
+        return TargetRule(
+            name=name,
+            purposes=tuple(self._purpose(purpose, as_of) for purpose in dict.fromkeys(purposes)),
+            kinds=kinds,
+            strict=merge.identifier_scope == "strict",
+            shared_by=merge.shared_by,
+            skew=merge.skew.span,
+            as_of=as_of,
+            trust=self.policy.trust,
+        )
+
+    def _purpose(self, name: str, as_of: datetime) -> PurposeRule:
+        purpose = self.policy.purposes[name]
+        strictest = min(purpose.basis.values(), key=STRICTNESS.index)
+        alike = frozenset(regime for regime, basis in purpose.basis.items() if basis == strictest)
+        return PurposeRule(
+            purpose=name,
+            basis={**purpose.basis, ANY: strictest},
+            accepts={**{regime: frozenset({regime}) for regime in purpose.basis}, ANY: alike},
+            cutoff=purpose.ttl.before(as_of),
+            min_notice=purpose.min_notice_version,
+        )
+
+    def _faults(self, target: Target) -> Iterator[str]:
+        known = self.policy.destinations
+        destination = known.get(target.destination)
+        place = f"{self.policy.path}: sync {target.name!r}"
+        if destination is None:
+            hint = did_you_mean(target.destination, known) or "."
+            yield f"{place}: the policy has no destination {target.destination!r}{hint} Nothing may go there."
+            return
+        if target.purpose not in self.policy.purposes:
+            hint = did_you_mean(target.purpose, self.policy.purposes) or "."
+            yield f"{place}: the policy has no purpose {target.purpose!r}{hint}"
+        elif target.purpose not in destination.purposes_all_of:
+            yield (
+                f"{place}: the destination {target.destination!r} is not for purpose {target.purpose!r}. "
+                "Add it to its 'purposes_all_of', or use another destination."
+            )
+        if not target.identifiers:
+            known_here = ", ".join(destination.identifiers)
+            yield f"{place}: no identifier is sent. Name those of the destination: {known_here}."
+        yield from _unnamed(place, target, destination)
+
+
+def _unnamed(place: str, target: Target, destination: Destination) -> Iterator[str]:
+    where = f"under 'destinations.{target.destination}"
+    for kind in target.identifiers:
+        if kind not in destination.identifiers:
+            hint = did_you_mean(kind, destination.identifiers) or "."
+            yield f"{place}: the policy names no identifier {kind!r} {where}.identifiers'{hint} It may not leave."
+    for remote, column in target.fields.items():
+        if column not in destination.fields:
+            hint = did_you_mean(column, destination.fields) or "."
+            what = f"{column!r} (for {remote!r})"
+            yield f"{place}: the policy names no field {what} {where}.fields'{hint} It may not leave."
+
+
+# Rows as the warehouse returns them: target, allow, reason, n.
+def _decided(counted: Sequence[Mapping[str, Any]], name: str) -> Decided:
+    own = [row for row in counted if row["target"] == name]
+    return Decided(
+        sum(int(row["n"]) for row in own if row["allow"]),
+        {str(row["reason"]): int(row["n"]) for row in own if not row["allow"]},
+    )

@@ -1,0 +1,158 @@
+"""Copy the ledger and the suppression list into the warehouse, where they are joined with everybody at once.
+
+Only what a decision needs is copied, and only what is new: the ledger never changes behind its head. A copy that
+is not of this ledger (its last hash differs) is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from consentry.consent.instants import micros
+from consentry.consent.rules import Event
+from consentry.store import Store
+from consentry.store.tables import consent_event, suppression
+from consentry.warehouse import Warehouse
+
+EVENTS, SUPPRESSIONS = "ops.consent_event", "ops.suppression"
+_CHUNK = 500
+_BATCH = 50_000
+_INSTANT = pa.timestamp("us", tz="UTC")
+# The *_us columns are microseconds since 1970: rules compare whole numbers, on any engine and in any time zone.
+_SCHEMA = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("identifier_hmac", pa.string()),
+        ("purpose", pa.string()),
+        ("state", pa.string()),
+        ("source_system", pa.string()),
+        ("regime", pa.string()),
+        ("method", pa.string()),
+        ("proven", pa.bool_()),
+        ("notice_version", pa.int32()),
+        ("effective_at", _INSTANT),
+        ("effective_us", pa.int64()),
+        ("expires_us", pa.int64()),
+        ("recorded_us", pa.int64()),
+        ("hash", pa.string()),
+    ]
+)
+_SUPPRESSION_SCHEMA = pa.schema([("identifier_hmac", pa.string()), ("scope_purpose", pa.string())])
+
+
+def mirror(store: Store, warehouse: Warehouse) -> int:
+    """Bring the warehouse's copy of the ledger and the suppression list up to date; return the events copied."""
+    listed = [(row.identifier_hmac, row.scope_purpose) for row in _rows(store, sa.select(suppression))]
+    columns = [pa.array([entry[n] for entry in listed], pa.string()) for n in (0, 1)]
+    batch = pa.RecordBatch.from_arrays(columns, schema=_SUPPRESSION_SCHEMA)
+    warehouse.write(SUPPRESSIONS, [batch], schema=_SUPPRESSION_SCHEMA)
+    after = _copied(store, warehouse)
+    c = consent_event.c
+    query = sa.select(consent_event).where(c.seq > after).order_by(c.seq)
+    return warehouse.write(EVENTS, _batches(_rows(store, query)), schema=_SCHEMA, mode="append" if after else "replace")
+
+
+def _copied(store: Store, warehouse: Warehouse) -> int:
+    if not warehouse.count(EVENTS):
+        return 0
+    last = warehouse.sql(f"SELECT seq, hash FROM {EVENTS} ORDER BY seq DESC LIMIT 1")
+    seq, known = int(last["seq"][0].as_py()), last["hash"][0].as_py()
+    here = sa.select(consent_event.c.hash).where(consent_event.c.seq == seq)
+    with store.begin() as connection:
+        return seq if connection.execute(here).scalar() == known else 0
+
+
+# A row of SQLAlchemy has the columns of its query and no type of its own for them.
+def _rows(store: Store, query: sa.Select[Any]) -> Iterator[Any]:
+    with store.begin() as connection:
+        yield from connection.execution_options(yield_per=10_000).execute(query)
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+    held: list[tuple[object, ...]] = []
+    for row in rows:
+        held.append(_mirrored(row))
+        if len(held) == _BATCH:
+            yield _batch(held)
+            held = []
+    yield _batch(held)
+
+
+def _mirrored(row: Any) -> tuple[object, ...]:
+    effective = datetime.fromisoformat(row.effective_at)
+    return (
+        row.seq,
+        row.identifier_hmac,
+        row.purpose,
+        row.state,
+        row.source_system,
+        row.regime,
+        row.method,
+        _is_proven(row),
+        row.notice_version or 0,
+        effective,
+        micros(effective),
+        micros(datetime.fromisoformat(row.expires_at)) if row.expires_at else None,
+        micros(datetime.fromisoformat(row.recorded_at)),
+        row.hash,
+    )
+
+
+def _batch(held: list[tuple[object, ...]]) -> pa.RecordBatch:
+    columns = list(zip(*held, strict=True)) or [()] * len(_SCHEMA)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _is_proven(row: Any) -> bool:
+    """Tell whether a grant can be demonstrated (GDPR Art. 7(1)): what was shown and how it was answered."""
+    return bool(row.mechanism) and row.notice_version is not None
+
+
+def events_of(store: Store, identifiers: dict[str, str], *, known_at: str) -> list[Event]:
+    """Read the events of some identifiers from the store itself.
+
+    identifiers: {HMAC as it may stand in the ledger: the identifier's name in the result}.
+    """
+    c = consent_event.c
+    found: list[Event] = []
+    with store.begin() as connection:
+        for chunk in _chunked(list(identifiers)):
+            query = sa.select(consent_event).where(c.identifier_hmac.in_(chunk), c.recorded_at <= known_at)
+            found += [_event(row, identifiers[row.identifier_hmac]) for row in connection.execute(query)]
+    return found
+
+
+def _event(row: Any, identifier: str) -> Event:
+    return Event(
+        identifier=identifier,
+        purpose=row.purpose,
+        state=row.state,
+        source=row.source_system,
+        effective_at=datetime.fromisoformat(row.effective_at),
+        regime=row.regime,
+        method=row.method,
+        proven=_is_proven(row),
+        notice_version=row.notice_version or 0,
+        expires_at=datetime.fromisoformat(row.expires_at) if row.expires_at else None,
+    )
+
+
+def suppressions_of(store: Store, macs: Sequence[str]) -> list[tuple[str, str]]:
+    """Read the entries of the suppression list for some HMACs: (HMAC, purpose or `*`)."""
+    c = suppression.c
+    found: list[tuple[str, str]] = []
+    with store.begin() as connection:
+        for chunk in _chunked(macs):
+            query = sa.select(c.identifier_hmac, c.scope_purpose).where(c.identifier_hmac.in_(chunk))
+            found += [(row.identifier_hmac, row.scope_purpose) for row in connection.execute(query)]
+    return found
+
+
+def _chunked(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[at : at + _CHUNK] for at in range(0, len(values), _CHUNK))

@@ -1,0 +1,93 @@
+"""Bring an identifier to the form under which the ledger and the suppression list know it.
+
+All spellings of one mailbox or one number must meet, or a withdrawal misses the person it came from: NFKC,
+no zero-width characters, no spaces, lower case, IDNA domains, and for Gmail no dots and no +suffix, which Gmail
+ignores (support.google.com/mail/answer/7436150). Junk that many records share is never an identifier.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import phonenumbers
+
+_GMAIL = frozenset({"gmail.com", "googlemail.com"})
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_JUNK_WORDS = frozenset(
+    {"", "-", "0", "n/a", "na", "nan", "nil", "none", "null", "test", "undefined", "unknown", "anonymous", "guest"}
+)
+_JUNK_MAILBOXES = re.compile(r"(?:test|none|na|null|noreply|no-reply|unknown|nomail|noemail)@.*|.*@(?:test\.com|none)")
+
+
+def normal(kind: str, value: str, region: str | None = None) -> str | None:
+    """Return the normal form of an identifier, or None when it can identify nobody.
+
+    region: ISO 3166 alpha-2 country of a phone number written without its country code; never guessed.
+    """
+    forms = normal_forms(kind, value, region)
+    return forms[0] if forms else None
+
+
+def normal_forms(kind: str, value: str, region: str | None = None) -> tuple[str, ...]:
+    """Return every normal form, the ledger's first; the wider ones are for suppression, which must not miss.
+
+    A +suffix is dropped in the wider form of any mailbox: the ledger may not (a grant for one is no grant for
+    the other), suppression must.
+    """
+    text = squeezed(value)
+    if text.casefold() in _JUNK_WORDS or len(text) > 320:
+        return ()
+    if kind == "email":
+        return _email_forms(text)
+    if kind == "phone":
+        number = _phone(text, region)
+        return (number,) if number else ()
+    return (text,)
+
+
+def squeezed(text: str) -> str:
+    """Return the text in NFKC without white space and invisible characters."""
+    if text.isascii() and text.isprintable() and " " not in text:
+        return text
+    plain = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+
+
+def _email_forms(text: str) -> tuple[str, ...]:
+    local, _, domain = text.lower().rpartition("@")
+    # 'İ'.lower() is an i and a combining dot; composed again so that both spellings meet.
+    local = unicodedata.normalize("NFKC", local)
+    if not local or "." not in domain:
+        return ()
+    domain = _ascii_domain(domain.rstrip("."))
+    if _JUNK_MAILBOXES.fullmatch(f"{local}@{domain}"):
+        return ()
+    bare = local.partition("+")[0] or local
+    if domain in _GMAIL:
+        return (f"{bare.replace('.', '')}@gmail.com",)
+    return tuple(dict.fromkeys((f"{local}@{domain}", f"{bare}@{domain}")))
+
+
+@lru_cache(maxsize=65_536)
+def _ascii_domain(domain: str) -> str:
+    if domain.isascii():
+        return domain
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain
+
+
+def _phone(text: str, region: str | None) -> str | None:
+    if _E164.fullmatch(text):
+        return None if len(set(text[2:])) == 1 else text
+    try:
+        number = phonenumbers.parse(text, region.upper() if region else None)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    e164 = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return None if len(set(e164[2:])) == 1 else e164

@@ -1,0 +1,104 @@
+"""Make what leaves for one person at one target: identifiers and fields as the policy transforms them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import pyarrow as pa
+
+from consentry.consent.keys import Keyring
+from consentry.consent.policy import Destination
+from consentry.consent.transforms import Drop, FieldRule, leave, leave_identifier
+from consentry.model.batch import Operation, Row, Value, payload_hash
+
+# Joined beside the golden columns: the types that may leave, with commas.
+LEAVING = "consentry_identifiers"
+HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
+
+
+class Asked(Protocol):
+    """What a target says of its payload."""
+
+    @property
+    def destination(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def identifiers(self) -> tuple[str, ...]: ...
+    @property
+    def fields(self) -> Mapping[str, str]: ...
+
+
+class Payloads:
+    """The payloads of one target under one policy."""
+
+    def __init__(self, target: Asked, destination: Destination, keyring: Keyring) -> None:
+        self._version = keyring.active
+        self._place = (target.destination, target.purpose)
+        self._keyring = keyring
+        self._kinds = {kind: destination.identifiers[kind] for kind in target.identifiers}
+        self._fields: dict[str, tuple[str, FieldRule]] = {
+            remote: (column, destination.fields[column])
+            for remote, column in sorted(target.fields.items())
+            if not isinstance(destination.fields[column], Drop)
+        }
+        self._hash_key = keyring.key("internal", "payload", "delivery")
+        self._mapping = self._mapping_name()
+
+    def _mapping_name(self) -> str:
+        """Name everything that shapes a payload besides the person: a change of it changes every row."""
+        rules = [{kind: rule.model_dump() for kind, rule in self._kinds.items()}]
+        fields = {remote: [column, rule.model_dump()] for remote, (column, rule) in self._fields.items()}
+        text = json.dumps([self._place, self._version, rules, fields], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def row(self, one: Mapping[str, Value], kinds: Iterable[str], operation: Operation) -> Row | None:
+        """Return the row of one person, or None when nothing in it could identify anybody there.
+
+        one: a golden row with person_id and, where known, remote_id. kinds: the identifier types that may leave.
+        """
+        identifiers = self._identifiers(one, frozenset(kinds))
+        remote_id = one.get("remote_id")
+        if not identifiers and (operation == "add" or remote_id is None):
+            return None
+        fields = {} if operation == "remove" else self._values(one)
+        remote = None if remote_id is None else str(remote_id)
+        return Row(str(one["person_id"]), identifiers, fields, remote)
+
+    def hash(self, row: Row) -> str:
+        """Name the content of a row, for comparison with what was acknowledged."""
+        return payload_hash(self._hash_key, row, self._mapping)
+
+    def hashed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Hash golden rows that have the types that may leave beside them: (person_id, payload_hash)."""
+        people: list[str] = []
+        hashes: list[str] = []
+        for one in batch.to_pylist():
+            identifiers = self._identifiers(one, frozenset(one[LEAVING].split(",")))
+            people.append(one["person_id"])
+            hashes.append(self.hash(Row(one["person_id"], identifiers, self._values(one))))
+        return pa.RecordBatch.from_arrays([pa.array(people, pa.string()), pa.array(hashes, pa.string())], schema=HASHED)
+
+    def _identifiers(self, one: Mapping[str, Value], kinds: frozenset[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for kind, rule in self._kinds.items():
+            value = one.get(kind)
+            if kind not in kinds or value is None:
+                continue
+            left = leave_identifier(rule, kind, str(value), self._key(kind), self._version)
+            if left is not None:
+                found[kind] = left
+        return found
+
+    def _values(self, one: Mapping[str, Value]) -> dict[str, Value]:
+        return {
+            remote: leave(rule, one.get(column), self._key(column), self._version)
+            for remote, (column, rule) in self._fields.items()
+        }
+
+    def _key(self, field: str) -> bytes:
+        destination, purpose = self._place
+        return self._keyring.key(destination, field, purpose)

@@ -1,0 +1,87 @@
+"""Decide for a few people at this moment, from the store itself and not from the warehouse's copy of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from consentry.consent.instants import written
+from consentry.consent.mirror import events_of, suppressions_of
+from consentry.consent.normal import normal
+from consentry.consent.rules import Answer, Event, Subject, TargetRule, decide
+from consentry.consent.subjects import SUBJECTS, Keyed
+from consentry.consent.tokens import LEDGER, SUPPRESSION
+from consentry.model.batch import Value
+from consentry.store import Store
+from consentry.warehouse import Warehouse
+
+_QUERY = (
+    "SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list "
+    f"FROM {SUBJECTS} WHERE person_id IN (SELECT unnest($people))"
+)
+
+
+def decide_now(
+    warehouse: Warehouse,
+    store: Store,
+    keyed: Keyed,
+    people: Sequence[Mapping[str, Value]],
+    *,
+    rule: TargetRule,
+    known_at: datetime,
+) -> dict[str, Answer]:
+    """Answer for each person, by person id.
+
+    people: golden rows with person_id; what they hold now, not what ops.subject says, is what would leave.
+    """
+    rows = warehouse.sql(_QUERY, people=[str(one["person_id"]) for one in people]).to_pylist()
+    by_person = _grouped(rows, "person_id")
+    names = {row["identifier_hmac"]: row["identifier"] for row in rows if row["list"] == LEDGER}
+    events: dict[str, list[Event]] = defaultdict(list)
+    for event in events_of(store, names, known_at=written(known_at)):
+        events[event.identifier].append(event)
+    macs = [row["identifier_hmac"] for row in rows if row["list"] == SUPPRESSION]
+    scopes: dict[str, set[str]] = defaultdict(set)
+    for mac, scope in suppressions_of(store, macs):
+        scopes[mac].add(scope)
+    answers: dict[str, Answer] = {}
+    for one in people:
+        person = str(one["person_id"])
+        own = by_person.get(person, [])
+        subjects = _subjects(own, _served(one, rule, keyed))
+        told = [event for subject in subjects for event in events.get(subject.identifier, ())]
+        suppressed = {scope for row in own if row["list"] == SUPPRESSION for scope in scopes[row["identifier_hmac"]]}
+        answers[person] = decide(subjects, told, suppressed, rule)
+    return answers
+
+
+def _served(one: Mapping[str, Value], rule: TargetRule, keyed: Keyed) -> frozenset[str]:
+    """Return the ledger's names of the identifiers that this golden row would send."""
+    named: set[str] = set()
+    for kind in rule.kinds:
+        value = one.get(kind)
+        form = normal(kind, str(value)) if value is not None else None
+        if form is not None:
+            named.add(keyed.ledger(kind, form)[0])
+    return frozenset(named)
+
+
+# Rows as the warehouse returns them.
+def _grouped(rows: Sequence[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row[key]].append(row)
+    return found
+
+
+def _subjects(rows: Sequence[dict[str, Any]], served: frozenset[str]) -> list[Subject]:
+    found = {
+        row["identifier"]: Subject(
+            row["identifier"], row["identifier_type"], row["identifier"] in served, int(row["shared_by"])
+        )
+        for row in rows
+        if row["list"] == LEDGER
+    }
+    return list(found.values())

@@ -1,0 +1,104 @@
+"""Tell which identifiers each person has, by their HMACs only: the table ops.subject.
+
+One row a person, identifier and key version (list 'ledger'), and one a person and normal form (list 'suppression').
+Identifiers are keyed in Arrow batches: no key and no identifier ever stands in SQL or in the ops zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from consentry.consent.keys import Keyring
+from consentry.consent.normal import normal, normal_forms
+from consentry.consent.tokens import LEDGER, SUPPRESSION, Hmac
+from consentry.model.names import is_name, quoted
+from consentry.warehouse import Warehouse
+
+SUBJECTS = "ops.subject"
+_STAGED = "ops.subject_staged"
+SCHEMA = pa.schema(
+    [
+        ("person_id", pa.string()),
+        ("identifier_type", pa.string()),
+        ("identifier", pa.string()),
+        ("identifier_hmac", pa.string()),
+        ("served", pa.bool_()),
+        ("list", pa.string()),
+    ]
+)
+
+
+def write_subjects(warehouse: Warehouse, keyring: Keyring) -> int:
+    """Write ops.subject from the current identities; return the number of people with an identifier."""
+    warehouse.map_batches(_query(warehouse), Keyed(keyring), into=_STAGED, schema=SCHEMA)
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {SUBJECTS} AS SELECT s.*, n.shared_by FROM {_STAGED} s JOIN ("
+        f"SELECT identifier, count(DISTINCT person_id) AS shared_by FROM {_STAGED} GROUP BY identifier"
+        ") n USING (identifier)"
+    )
+    warehouse.drop(_STAGED)
+    found = warehouse.sql(f"SELECT count(DISTINCT person_id) AS n FROM {SUBJECTS}")
+    return int(found["n"][0].as_py())
+
+
+def _query(warehouse: Warehouse) -> str:
+    """Read every identifier with the golden record's value of its type beside it."""
+    kinds = warehouse.sql("SELECT DISTINCT type FROM identity.identifier WHERE status = 'ok' ORDER BY 1")
+    golden = warehouse.columns("identity.golden")
+    served = [kind for kind in kinds["type"].to_pylist() if kind in golden and is_name(kind)]
+    cases = " ".join(f"WHEN '{kind}' THEN CAST(g.{quoted(kind)} AS VARCHAR)" for kind in served)
+    column = f"CASE i.type {cases} END" if cases else "CAST(NULL AS VARCHAR)"
+    join = "LEFT JOIN identity.golden g ON g.person_id = m.person_id" if cases else ""
+    return (
+        f"SELECT DISTINCT m.person_id, i.type, i.value, {column} AS golden FROM identity.identifier i "
+        f"JOIN identity.membership m ON m.record_id = i.record_id AND m.valid_to_run IS NULL {join} "
+        "WHERE i.status = 'ok' AND i.value IS NOT NULL"
+    )
+
+
+class Keyed:
+    """Turn a batch of identifiers into rows of ops.subject."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._macs: dict[tuple[str, str, int], Hmac] = {}
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Key one batch of (person_id, type, value, golden)."""
+        people, kinds, values, golden = (
+            batch.column(name).to_pylist() for name in ("person_id", "type", "value", "golden")
+        )
+        rows: list[tuple[str, str, str, str, bool, str]] = []
+        for person, kind, value, chosen in zip(people, kinds, values, golden, strict=True):
+            forms = normal_forms(kind, value)
+            if not forms:
+                continue
+            served = chosen is not None and (chosen == value or normal(kind, chosen) == forms[0])
+            named = self.ledger(kind, forms[0])
+            rows.extend((person, kind, named[0], mac, served, LEDGER) for mac in named)
+            rows.extend((person, kind, named[0], mac, served, SUPPRESSION) for mac in self.suppression(kind, forms))
+        columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+    def ledger(self, kind: str, form: str) -> list[str]:
+        """Return the HMACs under which the ledger may know an identifier, the active key's first."""
+        ring = self._keyring
+        versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
+        return [self._mac(LEDGER, kind, version).digest(form.encode()).hex() for version in versions]
+
+    def suppression(self, kind: str, forms: Sequence[str]) -> list[str]:
+        """Return the HMACs under which the suppression list may know an identifier."""
+        return [
+            self._mac(SUPPRESSION, kind, version).digest(form.encode()).hex()
+            for version in self._keyring.accepted
+            for form in forms
+        ]
+
+    def _mac(self, domain: str, kind: str, version: int) -> Hmac:
+        place = (domain, kind, version)
+        if place not in self._macs:
+            self._macs[place] = Hmac(self._keyring.key(domain, kind, "match", version=version))
+        return self._macs[place]
