@@ -190,7 +190,7 @@ class Judge:
         """Turn masks by rule into the list of failed rules by row, and the mark of the bad rows."""
         parts = [
             pl.DataFrame(
-                {"row": mask.arg_true(), "rule": pl.Series([number], dtype=pl.Int32).new_from_index(0, mask.sum())}
+                {"row": mask.arg_true(), "rule": pl.Series([number], dtype=pl.Int32).new_from_index(0, int(mask.sum()))}
             )
             for number, mask in failures
         ]

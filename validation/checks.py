@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -76,7 +77,7 @@ def build(name: str, value: Any, *, column: str, dtype: pl.DataType) -> Built:
     full = ALIASES.get(name, name)
     if full == _WHOLE_TABLE:
         raise Unusable(f"{name} looks at the whole table, and a contract judges one row at a time. Remove it.")
-    given = dict(value) if isinstance(value, dict) else {None: value}
+    given: dict[Any, Any] = dict(value) if isinstance(value, dict) else {None: value}
     options = {key: given.pop(key) for key in OPTIONS if key in given}
     for key, why in _REFUSED.items():
         if given.pop(key, None):
@@ -160,7 +161,8 @@ def _checked(name: str, arguments: Mapping[str, Any], options: Mapping[str, Any]
         # Pandera's polars backend writes '^' before the pattern, which in 'a|b' binds to 'a' alone.
         kept["pattern"] = f"^(?:{kept['pattern']})"
     extra = {key: item for key, item in options.items() if key != "error"}
-    return getattr(Check, name)(**kept, **extra)
+    made: Check = getattr(Check, name)(**kept, **extra)
+    return made
 
 
 def _registered(name: str, given: Mapping[Any, Any], options: Mapping[str, Any], column: str) -> Built:
@@ -236,7 +238,8 @@ def _range(built: Built) -> tuple[Any, bool, Any, bool] | None:
 
 def _ends(checks: Mapping[str, Built], side: int) -> list[tuple[Any, bool]]:
     of_value = {name: built for name, built in checks.items() if built.name != "str_length"}
-    return [found[2 * side : 2 * side + 2] for found in _ranges(of_value).values() if found[2 * side] is not None]
+    ends = [(found[2 * side], bool(found[2 * side + 1])) for found in _ranges(of_value).values()]
+    return [end for end in ends if end[0] is not None]
 
 
 def _empty_choice(checks: Mapping[str, Built]) -> tuple[str, str] | None:
@@ -255,14 +258,18 @@ def _tests(checks: Mapping[str, Built]) -> Iterator[Callable[[Any], bool]]:
         value = next(iter(built.arguments.values()), None)
         values = value if isinstance(value, list) else [value]
         if built.name in ("notin", "not_equal_to"):
-            yield lambda item, values=values: item not in values
+            yield partial(_is_none_of, values)
         elif built.name in ("isin", "equal_to"):
-            yield lambda item, values=values: item in values
+            yield values.__contains__
         elif built.name != "str_length" and (found := _range(built)):
-            yield lambda item, found=found: _inside(item, found)
+            yield partial(_inside, found)
 
 
-def _inside(item: Any, found: tuple[Any, bool, Any, bool]) -> bool:
+def _is_none_of(values: list[Any], item: Any) -> bool:
+    return item not in values
+
+
+def _inside(found: tuple[Any, bool, Any, bool], item: Any) -> bool:
     start, at_start, end, at_end = found
-    above = start is None or (operator.ge if at_start else operator.gt)(item, start)
-    return above and (end is None or (operator.le if at_end else operator.lt)(item, end))
+    above = start is None or bool((operator.ge if at_start else operator.gt)(item, start))
+    return above and (end is None or bool((operator.le if at_end else operator.lt)(item, end)))

@@ -99,10 +99,9 @@ class Compiler:
             yield self._rule(name, check, "check", made.code, made.sentence, check=made.check)
         if found := contradiction(built):
             self._fault((*where, "checks", found[0]), f"{name}: {found[1]}")
-        for number, check in enumerate(given.get(name, ())):
-            sentence = str(check.error or f"{name} does not pass the check {check.name}.")
-            label = check.name or f"check_{number}"
-            yield self._rule(name, label, "check", "failed_check", sentence, check=check)
+        for number, own in enumerate(given.get(name, ())):
+            sentence = str(own.error or f"{name} does not pass the check {own.name}.")
+            yield self._rule(name, own.name or f"check_{number}", "check", "failed_check", sentence, check=own)
         if column.unique:
             sentence = f"Another row has the same {name}."
             yield self._rule(name, "unique", "unique", "duplicate_value", sentence, keep=column.report_duplicates)
@@ -162,7 +161,8 @@ class Compiler:
     def _compare(self, number: int, row: CompareSpec) -> Iterator[Rule]:
         where: Where = ("rules", number)
         left, sign, right = row.compare
-        if not all([self._known(column, (*where, "compare")) for column in (left, right)]):
+        known = [self._known(column, (*where, "compare")) for column in (left, right)]
+        if not all(known):
             return
         if kind_of(self.dtypes[left]) != kind_of(self.dtypes[right]):
             self._fault((*where, "compare"), f"{left} and {right} are of different kinds and cannot be compared.")
@@ -178,7 +178,8 @@ class Compiler:
             label = check.name or f"check_{number}"
             sentence = str(check.error or f"The row does not pass the check {label}.")
             yield Rule(f"row.{label}", "check", "failed_check", sentence, self.spec.severity, check=check)
-        if self.spec.unique and all([self._known(name, ("unique",)) for name in self.spec.unique]):
+        known = [self._known(name, ("unique",)) for name in self.spec.unique or ()]
+        if self.spec.unique and all(known):
             shown = ", ".join(self.spec.unique)
             sentence = f"Another row has the same {shown}."
             columns, keep = tuple(self.spec.unique), self.spec.report_duplicates
@@ -255,5 +256,9 @@ class Compiler:
 
 
 def _article(code: str) -> str:
-    word = code.removeprefix("not_").replace("_", " ").replace("time", "instant with a time zone")
-    return word if word != "text" else "UTF-8 text"
+    return {
+        "not_text": "UTF-8 text",
+        "not_a_time": "an instant with a time zone",
+        "not_an_email": "an e-mail address",
+        "not_a_phone": "a phone number of its region",
+    }.get(code, code.removeprefix("not_").replace("_", " "))

@@ -90,7 +90,7 @@ class _Reader:
             return raw
         text = _as_text(raw, self.source)
         for step in self.column.parse:
-            text = _TEXT_STEPS[step_name(step)](text, step) if step_name(step) in _TEXT_STEPS else text
+            text = _text_step(text, step)
         if self.converter is None and self.column.dtype == pl.String:
             return text
         # A cell of blanks in a column of numbers, dates or addresses is a missing cell.
@@ -113,9 +113,7 @@ class _Reader:
             if column := step.phone.region_column:
                 region = pl.coalesce(reads[column].value(reads).cast(pl.String, strict=False), region)
             return as_phone(text, region)
-        if self.converter is not None:
-            return _CONVERT[step_name(step)](text, step, dtype)
-        return _BY_KIND[kind_of(dtype)](text, step, dtype)
+        return _converted(text, step, dtype)
 
     def _cast(self, raw: pl.Expr) -> pl.Expr:
         dtype, step = self.column.dtype, self.converter or Step()
@@ -123,7 +121,7 @@ class _Reader:
             case "number":
                 return _number(raw, self.source, dtype)
             case "instant" if self.source.is_numeric():
-                return _epoch(raw, step, dtype)
+                return _epoch(raw, step)
             case "instant" if isinstance(self.source, pl.Datetime) and self.source.time_zone is not None:
                 return _in_calendar(raw.dt.convert_time_zone("UTC").cast(INSTANT, strict=False))
             case "instant":
@@ -146,14 +144,22 @@ def _strip_unit(text: pl.Expr, step: Step) -> pl.Expr:
     return text.str.replace(rf"(?i)\s*(?:{units})\s*$", "")
 
 
-_TEXT_STEPS: Final = {
-    "trim": lambda text, step: text.str.strip_chars(),
-    "lower": lambda text, step: text.str.to_lowercase(),
-    "upper": lambda text, step: text.str.to_uppercase(),
-    "null_tokens": lambda text, step: pl.when(~text.is_in(step.null_tokens)).then(text),
-    "strip_unit": _strip_unit,
-    "map": lambda text, step: text.replace(step.map),
-}
+def _text_step(text: pl.Expr, step: Step) -> pl.Expr:
+    match step_name(step):
+        case "trim":
+            return text.str.strip_chars()
+        case "lower":
+            return text.str.to_lowercase()
+        case "upper":
+            return text.str.to_uppercase()
+        case "null_tokens":
+            return pl.when(~text.is_in(step.null_tokens or [])).then(text)
+        case "strip_unit":
+            return _strip_unit(text, step)
+        case "map":
+            return text.replace(step.map or {})
+        case _:
+            return text
 
 
 def _number(raw: pl.Expr, source: pl.DataType, dtype: pl.DataType) -> pl.Expr:
@@ -174,7 +180,7 @@ def _number_text(text: pl.Expr, settings: NumberSettings, dtype: pl.DataType) ->
         mask = rf"^[+-]?(?:{whole}(?:{point}[0-9]{{0,{dtype.scale}}}0*)?|{point}[0-9]{{1,{max(dtype.scale, 1)}}}0*)$"
     else:
         mask = rf"^[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
-    masked = pl.when(text.str.contains(mask)).then(text)
+    masked: pl.Expr = pl.when(text.str.contains(mask)).then(text)
     if settings.thousands:
         masked = masked.str.replace_all(settings.thousands, "", literal=True)
     if dtype.is_integer():
@@ -189,13 +195,13 @@ def _percent(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
     return (_number_text(without, settings, pl.Float64()) / 100).cast(dtype, strict=False)
 
 
-def _boolean(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
+def _boolean(text: pl.Expr, step: Step) -> pl.Expr:
     words = step.boolean or BooleanSettings(true=["true"], false=["false"])
     known = {word.lower(): True for word in words.true} | {word.lower(): False for word in words.false}
     return text.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.Boolean)
 
 
-def _date(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
+def _date(text: pl.Expr, step: Step) -> pl.Expr:
     forms = step.date_formats or [_ISO_DATE]
     return _in_calendar(pl.coalesce([_masked(text, form).str.to_date(form, strict=False) for form in forms]))
 
@@ -210,7 +216,7 @@ def _masked(text: pl.Expr, form: str) -> pl.Expr:
     return pl.when(text.str.contains(f"(?s)^{mask}$")).then(text)
 
 
-def _instant(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
+def _instant(text: pl.Expr, step: Step) -> pl.Expr:
     settings = step.timestamp or TimestampSettings()
     if settings.formats:
         found = [_with_format(text, form, settings) for form in settings.formats]
@@ -243,13 +249,9 @@ def _placed(local: pl.Expr, settings: TimestampSettings | None) -> pl.Expr:
     return placed.dt.convert_time_zone("UTC")
 
 
-def _epoch(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
+def _epoch(text: pl.Expr, step: Step) -> pl.Expr:
     ticks = text.cast(pl.Int64, strict=False) * _EPOCH_US[step.epoch or "s"]
     return _in_calendar(ticks.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
-
-
-def _epoch_text(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
-    return _epoch(pl.when(text.str.contains(r"^-?[0-9]{1,16}$")).then(text), step, dtype)
 
 
 def _in_calendar(value: pl.Expr) -> pl.Expr:
@@ -257,20 +259,24 @@ def _in_calendar(value: pl.Expr) -> pl.Expr:
     return pl.when(value.dt.year().is_between(1, 9999)).then(value)
 
 
-_CONVERT: Final = {
-    "number": lambda text, step, dtype: _number_text(text, step.number or NumberSettings(), dtype),
-    "percent": _percent,
-    "boolean": _boolean,
-    "date_formats": _date,
-    "timestamp": _instant,
-    "epoch": _epoch_text,
-    "email": lambda text, step, dtype: as_email(text),
-    "country": lambda text, step, dtype: as_country(text, step.country.names if step.country else {}),
-}
-_BY_KIND: Final = {
-    "number": _CONVERT["number"],
-    "boolean": _boolean,
-    "date": _date,
-    "instant": _instant,
-    "text": lambda text, step, dtype: text,
-}
+def _converted(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
+    """Read text by the step that is declared, else by the type."""
+    match step_name(step) if step != Step() else kind_of(dtype):
+        case "number":
+            return _number_text(text, step.number or NumberSettings(), dtype)
+        case "percent":
+            return _percent(text, step, dtype)
+        case "boolean":
+            return _boolean(text, step)
+        case "date" | "date_formats":
+            return _date(text, step)
+        case "instant" | "timestamp":
+            return _instant(text, step)
+        case "epoch":
+            return _epoch(pl.when(text.str.contains(r"^-?[0-9]{1,16}$")).then(text), step)
+        case "email":
+            return as_email(text)
+        case "country":
+            return as_country(text, step.country.names if step.country else {})
+        case _:
+            return text

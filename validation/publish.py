@@ -58,10 +58,16 @@ def publish(
         quarantined = _publish_quarantine(warehouse, tables, whole=whole)
         _conserved(warehouse, tables, passing, bounds=bounds, clean=clean, quarantined=quarantined)
         if digest is not None:
-            warehouse.sql("DELETE FROM ops.validated WHERE stream = $name", name=tables.name)
-            rows = "INSERT INTO ops.validated VALUES ($name, $last, $digest)"
-            warehouse.sql(rows, name=tables.name, last=bounds[1], digest=digest)
+            _move_watermark(warehouse, tables.name, bounds[1], digest)
     return clean, quarantined
+
+
+def _move_watermark(warehouse: Warehouse, name: str, last: int, digest: str) -> None:
+    # Never backwards: the numbers of rows grow over runs, also when a source was empty for once.
+    known = warehouse.sql("SELECT max(rid) AS rid FROM ops.validated WHERE stream = $name", name=name)["rid"][0].as_py()
+    warehouse.sql("DELETE FROM ops.validated WHERE stream = $name", name=name)
+    rows = "INSERT INTO ops.validated VALUES ($name, $last, $digest)"
+    warehouse.sql(rows, name=name, last=max(last, -1 if known is None else known), digest=digest)
 
 
 def _publish_clean(

@@ -20,6 +20,10 @@ from consentry.warehouse import Warehouse
 
 WATERMARK = "ops.validated"
 RESULTS = "ops.rule_result"
+_TEXTS = ("run_id", "stream", "rule_id", "column_name", "code", "severity")
+_RESULT = arrow.schema(
+    [*((name, arrow.string()) for name in _TEXTS), ("evaluated", arrow.int64()), ("failed", arrow.int64())]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +237,9 @@ def _results(task: Task) -> list[int]:
 
 
 def _record(task: Task, failed: Sequence[int], evaluated: int) -> None:
-    schema = arrow.schema(
-        [("run_id", arrow.string()), ("stream", arrow.string()), ("rule_id", arrow.string())]
-        + [("column_name", arrow.string()), ("code", arrow.string()), ("severity", arrow.string())]
-        + [("evaluated", arrow.int64()), ("failed", arrow.int64())]
-    )
-    rows = [
-        dict(
-            zip(
-                schema.names,
-                (task.run_id, task.name, r.rule_id, r.column, r.code, r.severity, evaluated, n),
-                strict=True,
-            )
-        )
-        for r, n in zip(task.rules, failed, strict=True)
-    ]
-    task.warehouse.write(RESULTS, arrow.Table.from_pylist(rows, schema).to_batches(), schema=schema, mode="append")
+    told = ((task.run_id, task.name, r.rule_id, r.column, r.code, r.severity, evaluated) for r in task.rules)
+    rows = [dict(zip(_RESULT.names, (*row, n), strict=True)) for row, n in zip(told, failed, strict=True)]
+    task.warehouse.write(RESULTS, arrow.Table.from_pylist(rows, _RESULT).to_batches(), schema=_RESULT, mode="append")
 
 
 def _stop_on_failures(task: Task, failed: Sequence[int]) -> None:

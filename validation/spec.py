@@ -22,7 +22,7 @@ class RuleSettings(Model):
 
     rule_id: str | None = None
     severity: Severity | None = None
-    when: When = {}
+    when: When = Field(default_factory=dict)
 
 
 class NumberSettings(Model):
@@ -42,7 +42,7 @@ class BooleanSettings(Model):
 class TimestampSettings(Model):
     """How instants are written: formats to try in order, and the zone of those that name none."""
 
-    formats: list[str] = []
+    formats: list[str] = Field(default_factory=list)
     zone: str | None = None
 
 
@@ -56,7 +56,7 @@ class PhoneSettings(Model):
 class CountrySettings(Model):
     """Names that stand for an ISO 3166 code in this source."""
 
-    names: dict[str, str] = {}
+    names: dict[str, str] = Field(default_factory=dict)
 
 
 class Step(Model):
@@ -99,7 +99,7 @@ class ImputeSettings(Model):
 
     method: Literal["constant", "median", "mean", "mode"]
     value: Scalar = None
-    by: list[str] = []
+    by: list[str] = Field(default_factory=list)
 
 
 class ColumnSpec(Model):
@@ -113,13 +113,13 @@ class ColumnSpec(Model):
     title: str | None = None
     description: str | None = None
     # Any: a check's arguments are its own; they are tried when the check is built.
-    checks: dict[str, Any] = {}
+    checks: dict[str, Any] = Field(default_factory=dict)
     report_duplicates: Literal["all", "exclude_first", "exclude_last"] | None = None
-    parse: list[Annotated[Step, BeforeValidator(_as_step)]] = []
+    parse: list[Annotated[Step, BeforeValidator(_as_step)]] = Field(default_factory=list)
     severity: Severity | None = None
     rule_id: str | None = None
-    when: When = {}
-    rules: dict[str, RuleSettings] = {}
+    when: When = Field(default_factory=dict)
+    rules: dict[str, RuleSettings] = Field(default_factory=dict)
     impute: ImputeSettings | None = None
     serve: Literal["observed", "imputed"] = "observed"
     holds: Literal["identifier", "email", "phone", "consent"] | None = None
@@ -146,4 +146,4 @@ class ContractSpec(Model):
     report_duplicates: Literal["all", "exclude_first", "exclude_last"] | None = None
     severity: Severity = "quarantine"
     survivor: str | None = None
-    rules: list[CompareSpec] = []
+    rules: list[CompareSpec] = Field(default_factory=list)
