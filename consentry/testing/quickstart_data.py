@@ -30,6 +30,20 @@ AT_RISK_SPENT, AT_RISK_FROM, AT_RISK_UNTIL = (
     datetime(2011, 9, 11, tzinfo=UTC),
 )
 BROWSER_PAGES = 5
+# Which faults the quickstart's contracts refuse, by stream; no record has two of them.
+_REFUSED = {
+    "shop_customers": (
+        "shop_duplicate_key",
+        "shop_malformed_line",
+        "shop_invalid_email",
+        "shop_invalid_date",
+        "shop_future_date",
+    ),
+    "crm_contacts": ("crm_invalid_birthdate", "crm_future_birthdate", "crm_unknown_stage"),
+    "purchases": ("purchases_without_customer", "purchases_without_price"),
+    "web_events": ("web_delivered_twice", "web_malformed_line", "web_future_timestamp", "web_no_identity"),
+    "consents_day1": (),
+}
 _STREAMS = ("purchases", "people", "shop", "crm", "web", "consents")
 
 
@@ -114,11 +128,13 @@ def _count_shared(people: list[Person], notes: Notes) -> None:
 
 def _expected(notes: Notes, people: list[Person]) -> Iterator[str]:
     """State rows by stream and faults by kind, for the tests to hold a run against."""
-    yield "# Written by consentry.testing.quickstart_data: what is in these files. Faults are counted in records.\n"
+    yield "# Written by consentry.testing.quickstart_data: what is in these files. Faults are counted in records;\n"
+    yield "# quarantined is what the contracts of configs/quickstart refuse.\n"
     yield f"people: {len(people)}\n"
     yield f"customers: {sum(1 for person in people if person.customer_number)}\n"
     yield f"truth_records: {len(notes.truth)}\n"
-    for title, counts in (("rows", notes.rows), ("defects", notes.defects)):
+    refused = {stream: sum(notes.defects[fault] for fault in faults) for stream, faults in _REFUSED.items()}
+    for title, counts in (("rows", notes.rows), ("defects", notes.defects), ("quarantined", refused)):
         yield f"{title}:\n"
         for name, count in sorted(counts.items()):
             yield f"  {name}: {count}\n"
