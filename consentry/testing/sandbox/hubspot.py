@@ -46,10 +46,14 @@ class HubSpot(Vendor):
     name: ClassVar[str] = "hubspot"
     token: ClassVar[str] = "sandbox-hubspot"
 
+    def __init__(self) -> None:
+        self.lists = HubSpotLists(self)
+        super().__init__()
+
     def reset(self) -> None:
         """Forget everything: the state of a new account."""
         self.contacts = Contacts()
-        self.lists = HubSpotLists(self)
+        self.lists.clear()
         self._pages: dict[str, bytes] = {}
         self._serial = 0
         self._start = START

@@ -50,6 +50,10 @@ class HubSpotLists:
         self._account = account
         self._lists: dict[str, ContactList] = {}
 
+    def clear(self) -> None:
+        """Forget every list."""
+        self._lists.clear()
+
     def table(self) -> list[tuple[str, str, Handler]]:
         """List the operations on lists."""
         one = f"{LISTS}/{{list_id}}"
