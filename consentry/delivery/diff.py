@@ -16,14 +16,18 @@ from consentry.delivery.tables import make_tables
 from consentry.store import Store
 from consentry.warehouse import Warehouse
 
+# Refusals that no person uttered and no date brought: consent cannot be proven, as after a lost key or a mistake
+# in the policy. They take people out in every mode, but within the guards: one slip must not empty an audience.
+UNPROVEN = ("no_record", "no_identifier", "purpose_not_covered", "unmapped", "identifier_scope", "regime_mismatch")
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How many people a sync concerns, and what would be done for them.
 
     members: in the segment. desired: of these, allowed and not held out. held: in the audience as far as
-    acknowledged, or perhaps. removes_left, removes_consent: to be taken out because they left the segment or
-    are gone, and because they may not be there. waiting: held back by a dead letter. refused: members that the
+    acknowledged, or perhaps. removes_consent: to be taken out because they refused or their consent ended;
+    removes_left: for any other cause, which the guards count. waiting: held back by a dead letter. refused: members that the
     policy refuses, by reason.
     """
 
@@ -95,9 +99,12 @@ def _stage_held(warehouse: Warehouse, sync: Sync) -> None:
         " WHERE h.person_id IS NOT NULL OR l.person_id IS NOT NULL"
     )
     warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.denied AS SELECT DISTINCT h.person_id, h.remote_id FROM delivery.held h"
-        " JOIN ops.decision d ON d.person_id = h.person_id AND d.target = $sync AND NOT d.allow",
+        "CREATE OR REPLACE TABLE delivery.denied AS SELECT h.person_id, h.remote_id,"
+        " bool_or(d.reason NOT IN (SELECT unnest($unproven))) AS refused FROM delivery.held h"
+        " JOIN ops.decision d ON d.person_id = h.person_id AND d.target = $sync AND NOT d.allow"
+        " GROUP BY h.person_id, h.remote_id",
         sync=sync.name,
+        unproven=list(UNPROVEN),
     )
 
 
@@ -134,7 +141,7 @@ def _write_removes(warehouse: Warehouse, sync: Sync) -> None:
     warehouse.sql(
         "INSERT INTO delivery.todo SELECT $sync, h.person_id,"
         " CASE WHEN k.remote_id IS NOT NULL AND n.person_id IS NULL THEN 'release' ELSE 'remove' END,"
-        " h.payload_hash, h.remote_id, CASE WHEN n.person_id IS NULL THEN 'left' ELSE 'consent' END, true"
+        " h.payload_hash, h.remote_id, CASE WHEN coalesce(n.refused, false) THEN 'consent' ELSE 'left' END, true"
         " FROM delivery.held h"
         " LEFT JOIN delivery.denied n ON n.person_id = h.person_id"
         " LEFT JOIN (SELECT DISTINCT h.remote_id FROM delivery.held h"

@@ -37,6 +37,7 @@ def exchange(destination: Destination, batch: Batch) -> Answer:
     """
     size, outcomes = len(batch.rows), list[Outcome]()
     stop: ConsentryError | None = None
+    rest: Outcome
     try:
         for outcome in _call(destination, batch):
             outcomes.append(outcome)

@@ -69,7 +69,7 @@ def begin(store: Store, batch: Batch, hashes: Mapping[str, str], *, sync: str, r
     with store.begin() as connection:
         connection.execute(sa.insert(delivery_batch), [head])
         connection.execute(sa.insert(delivery_row), rows)
-        deadletters.reopen(connection, sync, [row["person_id"] for row in rows])
+        deadletters.reopen(connection, sync, [row.person_id for row in batch.rows])
 
 
 def answer(store: Store, batch: Batch, notes: Sequence[Note], hashes: Mapping[str, str], *, sync: str) -> None:

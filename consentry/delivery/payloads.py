@@ -12,6 +12,7 @@ from consentry.consent.gate import Gate, Target
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 
+_DECIDED = "JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
 
 
@@ -20,10 +21,10 @@ def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) ->
 
     people: a table with a column person_id.
     """
-    content = fingerprint(warehouse, "g")
+    content = fingerprint(warehouse)
     warehouse.sql(
         f"CREATE OR REPLACE TABLE delivery.stale AS SELECT g.person_id, {content} AS fingerprint"
-        f" FROM identity.golden g JOIN {people} d ON d.person_id = g.person_id"
+        f" FROM identity.golden g JOIN {people} c ON c.person_id = g.person_id {_DECIDED}"
         " LEFT JOIN identity.payload p ON p.target = $target AND p.person_id = g.person_id"
         f" WHERE p.fingerprint IS NULL OR p.fingerprint <> {content}",
         target=target.name,
@@ -43,7 +44,8 @@ def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) ->
 def _remember(warehouse: Warehouse, target: Target) -> None:
     with warehouse.transaction():
         warehouse.sql(
-            "DELETE FROM identity.payload WHERE target = $target AND person_id IN (SELECT person_id FROM delivery.stale)",
+            "DELETE FROM identity.payload WHERE target = $target"
+            " AND person_id IN (SELECT s.person_id FROM delivery.stale s)",
             target=target.name,
         )
         warehouse.sql(
@@ -68,8 +70,9 @@ def remember_sent(warehouse: Warehouse, gate: Gate, target: Target, batches: Seq
             batches=batches,
         )
         warehouse.sql(
-            f"INSERT INTO identity.payload SELECT $target, g.person_id, {fingerprint(warehouse, 'g')}, s.payload_hash"
-            f" FROM identity.golden g JOIN (SELECT a.person_id, a.payload_hash {sent}) s ON s.person_id = g.person_id",
+            f"INSERT INTO identity.payload SELECT $target, g.person_id, {fingerprint(warehouse)}, s.payload_hash"
+            f" FROM identity.golden g {_DECIDED}"
+            f" JOIN (SELECT a.person_id, a.payload_hash {sent}) s ON s.person_id = g.person_id",
             target=target.name,
             batches=batches,
             version=_version(gate, target),
@@ -77,15 +80,16 @@ def remember_sent(warehouse: Warehouse, gate: Gate, target: Target, batches: Seq
 
 
 def _version(gate: Gate, target: Target) -> str:
-    """Name the policy and the mapping in force: the same record makes another payload under another policy."""
-    mapping = [gate.policy.sha256, target.destination, list(target.identifiers), dict(target.fields)]
+    """Name the policy, the key and the mapping in force: under others the same record makes another payload."""
+    place = [gate.policy.sha256, gate.ledger.keyring.active, target.destination, target.purpose]
+    mapping = [*place, list(target.identifiers), dict(target.fields)]
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(warehouse: Warehouse, alias: str) -> str:
-    """Return the SQL that names the content of a golden record, with the parameter `$version`.
+def fingerprint(warehouse: Warehouse) -> str:
+    """Return the SQL that names a golden record `g` under its decision `d`, with the parameter `$version`.
 
     64 bits that stay in the restricted zone: they say "look again", and are never compared across zones.
     """
-    columns = [f"{alias}.{quoted(name)}" for name in warehouse.columns("identity.golden")]
-    return f"hash($version, {', '.join(columns)})"
+    columns = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden")]
+    return f"hash($version, d.identifiers, {', '.join(columns)})"

@@ -15,6 +15,7 @@ def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: 
     """Log what was decided about the rows of a batch; on the disk before any of them leaves."""
     batch, allowed, denied = sealed.batch, len(sealed.batch.rows), len(sealed.refused)
     reasons: dict[str, Json] = {**Counter(reason for _, reason in sealed.refused)}
+    policy, (events, head) = gate.policy, gate.ledger.head()
     audit.append(
         "egress.decide",
         run=run_id,
@@ -27,8 +28,10 @@ def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: 
         counts={"in": allowed + denied, "allow": allowed, "deny": denied},
         reasons=reasons,
         fields=_fields(sealed),
+        policy={"id": policy.policy_id, "sha256": policy.sha256, "rule": f"destinations.{batch.destination}"},
+        ledger_head={"size": events, "hash": head},
+        subjects_n=allowed + denied,
         result="decided",
-        **gate.audit_facts(sync.target()),
     )
 
 

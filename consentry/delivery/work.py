@@ -139,7 +139,7 @@ class Delivery:
     def note_refused(self, sealed: Sealed, people: Sequence[Person], operation: Operation) -> None:
         """Remember whom the gate held back at the last moment: who is in the audience must go from it."""
         if operation == "remove":
-            self.set_aside([person for person in people], dict(sealed.refused))
+            self.set_aside(people, dict(sealed.refused))
             return
         held = {person.person_id for person in people if person.held}
         self.refused.update(reason for _, reason in sealed.refused)

@@ -1,0 +1,21 @@
+"""Make the world of the delivery tests importable, and give each test one of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from delivery_world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Return a world with nobody in it."""
+    world = World(tmp_path)
+    yield world
+    world.close()
