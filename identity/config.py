@@ -42,9 +42,10 @@ class Rule:
 
 
 # Segment Unify's defaults (segment-docs, identity-resolution-onboarding.md): user_id 1, everything else 5.
-# Cookies change with every browser, so that a person may have any number of them.
+# Cookies change with every browser, so that a person may have any number of them. An external id is made to name
+# one customer, whose addresses change over the years, so that more has to speak against it.
 _DEFAULTS: dict[Kind, tuple[bool, int | None, int | None, int]] = {
-    "external": (True, 1, 5, 10),
+    "external": (True, 1, 20, 10),
     "email": (False, 5, 5, 20),
     "phone": (False, 5, 5, 30),
     "cookie": (False, None, 5, 40),
@@ -109,7 +110,8 @@ class IdentityConfig(Model):
     """The `identity` block of a job.
 
     agreement: columns of the customer records that, all equal, make two records of a shared value one person.
-    large_person: customer records of one person beyond which an alarm is raised.
+    large_person: customer records of one person beyond which an alarm is raised, and records on one value beyond
+    which it no longer speaks for others.
     """
 
     identifiers: dict[Name, IdentifierRule] = Field(default_factory=dict)

@@ -33,7 +33,7 @@ _MAILBOXES = frozenset(
 _MAIL_DOMAINS = frozenset({"test.com", "none.com", "na.com", "noemail.com", "nomail.com", "fake.com", "asdf.com"})
 _REPEATED = "|".join(f"{c}{{3,}}" for c in string.ascii_lowercase + string.digits)
 
-BLANK = r"^[\s0._*?#/\\-]*$"
+_FILLER = r"[\s0._*?#/\\-]"
 SEQUENCES = frozenset(
     {"123456", "1234567", "12345678", "123456789", "1234567890", "0123456789", "9876543210", "987654321"}
 )
@@ -42,7 +42,7 @@ SEQUENCES = frozenset(
 def placeholder(values: pa.Array) -> pa.BooleanArray:
     """Tell which of the lower-case values stand for "there is none", whatever the identifier type."""
     known = pc.is_in(values, value_set=pa.array(sorted(_WORDS)))
-    return pc.or_(known, pc.match_substring_regex(values, BLANK))
+    return pc.or_(known, pc.match_substring_regex(values, f"^{_FILLER}*$"))
 
 
 def repeated(values: pa.Array) -> pa.BooleanArray:
@@ -56,7 +56,7 @@ def junk_email(values: pa.Array) -> pa.BooleanArray:
     domain = pc.replace_substring_regex(values, "^.*@", "")
     bad_box = pc.or_(
         pc.is_in(box, value_set=pa.array(sorted(_MAILBOXES))),
-        pc.or_(repeated(box), pc.match_substring_regex(box, BLANK)),
+        pc.or_(repeated(box), pc.match_substring_regex(box, f"^{_FILLER}+$")),
     )
     return pc.or_(bad_box, pc.is_in(domain, value_set=pa.array(sorted(_MAIL_DOMAINS))))
 

@@ -2,10 +2,11 @@
 
 Senzing calls such a value generic: it stays as evidence, and all its links are judged again, because every run
 judges all of them. The people on a value are its records after joining those that something else says are one
-person: an identifier of a unique type, another identifier that is not itself crowded, or equal agreement columns
-(names). A customer record about which nothing else is known counts as a person of its own, except on an external
-id, whose meaning is to name one person. An event counts only when another identifier stands on it that is no
-cookie; events that carry the same identifiers count once.
+person: an identifier of a unique type, another identifier that is not itself suspect, or equal agreement columns
+(names). A value is suspect when it stands on more than `large_person` records, or when its own records name more
+unique identifiers, or more names, than its type may have people. A customer record about which nothing else is
+known counts as a person of its own, except on an external id, whose meaning is to name one person. An event counts
+only when another identifier stands on it that is no cookie; events that carry the same identifiers count once.
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ class Shared:
     persons: Ints
 
 
-def shared_values(graph: Graph) -> Shared:
-    """Find the values that more people share than `max_persons_per_value` of their type allows."""
+def shared_values(graph: Graph, *, large: int) -> Shared:
+    """Find the values that more people share than `max_persons_per_value` of their type allows.
+
+    large: records on one value beyond which it vouches for none of them.
+    """
     cap = graph.limit({rule.type: rule.max_persons_per_value for rule in graph.types})
     once = _events_once(graph)
+    degree = np.bincount(once.v, minlength=graph.values)
     # No value has more people than records, so that only the crowded ones are looked into.
-    crowded = np.bincount(once.v, minlength=graph.values) > cap
-    persons = _people(once, crowded)
+    crowded = degree > cap
+    suspect = (degree > large) | (_contradictions(once, crowded) > cap)
+    persons = _people(once, crowded, suspect)
     over = np.flatnonzero(crowded & (persons > cap))
     records = np.bincount(graph.v, minlength=graph.values)
     return Shared(over, records[over].astype(np.int64), persons[over])
@@ -78,11 +84,36 @@ def _hash(codes: Ints) -> npt.NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def _people(graph: Graph, crowded: Flags) -> Ints:
+def _contradictions(graph: Graph, crowded: Flags) -> Ints:
+    """Count for each crowded value the names, or the values of a unique type if more, on its records; else 0."""
+    seats = np.flatnonzero(crowded[graph.v])
+    seat_v, seat_r = graph.v[seats], graph.r[seats]
+    usable = _unique(graph)[graph.v]
+    seat, value = _join(seat_r, graph.r[usable], graph.v[usable], graph.records)
+    named = np.flatnonzero(graph.signature[seat_r] >= 0)
+    # Each line: the crowded value, the type that contradicts (names count as one more type), what it says.
+    said = np.concatenate(
+        [
+            np.stack([seat_v[seat], graph.type_of[value], value], axis=1),
+            np.stack([seat_v[named], np.full(len(named), len(graph.types)), graph.signature[seat_r[named]]], axis=1),
+        ]
+    )
+    slots, count = np.unique(np.unique(said, axis=0)[:, :2], axis=0, return_counts=True)
+    most = np.zeros(graph.values, dtype=np.int64)
+    np.maximum.at(most, slots[:, 0], count)
+    return most
+
+
+def _unique(graph: Graph) -> Flags:
+    """Tell of each value whether its type is unique."""
+    return np.array([rule.unique for rule in graph.types], dtype=np.bool_)[graph.type_of]
+
+
+def _people(graph: Graph, crowded: Flags, suspect: Flags) -> Ints:
     """Count the people on each crowded value; 0 for the others."""
     seats = np.flatnonzero(crowded[graph.v])
     seat_v, seat_r = graph.v[seats], graph.r[seats]
-    seat, witness = _testimony(graph, seat_r, crowded)
+    seat, witness = _testimony(graph, seat_r, suspect)
     other = witness != seat_v[seat]
     seat, witness = seat[other], witness[other]
     # What vouches on one value says nothing on another, so that a witness is one node for each value it stands by.
@@ -104,10 +135,9 @@ def _counts(graph: Graph, seat_r: Ints, seat_v: Ints) -> Flags:
     return counts
 
 
-def _testimony(graph: Graph, seat_r: Ints, crowded: Flags) -> tuple[Ints, Ints]:
+def _testimony(graph: Graph, seat_r: Ints, suspect: Flags) -> tuple[Ints, Ints]:
     """Return who vouches for each seat: pairs of seat and witness (a value, or a signature above the values)."""
-    unique = np.array([rule.unique for rule in graph.types], dtype=np.bool_)[graph.type_of]
-    usable = (~crowded | unique)[graph.v]
+    usable = (~suspect | _unique(graph))[graph.v]
     seat, value = _join(seat_r, graph.r[usable], graph.v[usable], graph.records)
     named = np.flatnonzero(graph.signature[seat_r] >= 0)
     return np.concatenate([seat, named]), np.concatenate([value, graph.values + graph.signature[seat_r[named]]])

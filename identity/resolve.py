@@ -64,7 +64,7 @@ def resolve(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> Res
         raise StopRun("There are no identifiers to resolve: the table clean.link is missing. Run the stages before.")
     prepare(warehouse)
     graph = stage(warehouse, config)
-    shared = shared_values(graph)
+    shared = shared_values(graph, large=config.large_person)
     live = links(graph, shared.values)
     parts = partition(graph, live)
     found = succeed(parts.labels, former_people(warehouse))

@@ -114,11 +114,13 @@ def _link(record: Record, type_: str, value: str) -> dict[str, object]:
 
 
 def _customer(record: Record) -> dict[str, object]:
-    meta = {
+    meta: dict[str, object] = {
         "record_id": record.record_id,
         "source": record.source,
         "trust": record.trust,
         "updated_at": record.updated_at,
     }
-    known = {name: record.ids.get(name) for name in ("email", "phone") if isinstance(record.ids.get(name), str)}
+    known: dict[str, object] = {
+        name: record.ids.get(name) for name in ("email", "phone") if isinstance(record.ids.get(name), str)
+    }
     return meta | known | dict(record.columns)
