@@ -78,9 +78,18 @@ class AuditLog:
         if dropped:
             self.append("log.recovered_partial", bytes=dropped)
 
-    def append(self, action: str, *, run: str | None = None, durable: bool = True, **facts: Json) -> int:
+    def append(
+        self,
+        action: str,
+        shared: Mapping[str, Json] | None = None,
+        *,
+        run: str | None = None,
+        durable: bool = True,
+        **facts: Json,
+    ) -> int:
         """Write one event and return its number.
 
+        shared: facts that stand in several events, such as those of the policy in force.
         durable: wait until the disk has it, so that what follows may rely on it. Raises StopRun when the event
         cannot be written: what is not logged does not happen.
         """
@@ -92,6 +101,7 @@ class AuditLog:
             "actor": self.actor,
             "action": action,
             "prev": self._prev,
+            **(shared or {}),
             **facts,
         }
         if run:

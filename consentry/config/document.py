@@ -106,7 +106,11 @@ def _read_text(path: Path, faults: Faults) -> str | None:
 def _refuse_aliases(path: Path, text: str, faults: Faults) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            faults.add(path, event.start_mark.line + 1, "Anchors and aliases are not read here. Write the value out.")
+            faults.add(
+                path,
+                event.start_mark.line + 1 if event.start_mark else 1,
+                "Anchors and aliases are not read here. Write the value out.",
+            )
 
 
 def _line_of(error: yaml.YAMLError) -> int:

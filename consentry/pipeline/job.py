@@ -11,11 +11,18 @@ from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 from consentry.config import Model, Name
 from consentry.delivery.config import Sync
 from consentry.identity.config import IdentityConfig
-from consentry.segments.catalog import TypeName
+from consentry.segments.ast import Type
 
 
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _named(blocks: object) -> object:
+    """Give each sync its key as its name, so that it knows it wherever it goes."""
+    if not isinstance(blocks, dict):
+        return blocks
+    return {key: {**block, "name": key} if isinstance(block, dict) else block for key, block in blocks.items()}
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
@@ -137,10 +144,10 @@ class Job(Model):
     sources: dict[Name, SourceBlock] = Field(min_length=1)
     identity: IdentityConfig = Field(default_factory=IdentityConfig)
     profile: Profile
-    events: dict[Name, dict[Name, TypeName]] = Field(default_factory=dict)
+    events: dict[Name, dict[Name, Type]] = Field(default_factory=dict)
     segments: Path
     destinations: dict[Name, DestinationBlock] = Field(default_factory=dict)
-    syncs: dict[Name, Sync] = Field(default_factory=dict)
+    syncs: Annotated[dict[Name, Sync], BeforeValidator(_named)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -151,6 +158,11 @@ class Job(Model):
                     f"sync {name} goes to {sync.destination!r}, which is not among the destinations ({known})"
                 )
         return self
+
+    def identifier_types(self) -> frozenset[str]:
+        """Return every kind of identifier that any stream has."""
+        blocks = self.sources.values()
+        return frozenset(kind for block in blocks for stream in block.streams.values() for kind in stream.identifiers)
 
 
 def instant(moment: datetime) -> str:

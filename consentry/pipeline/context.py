@@ -1,0 +1,80 @@
+"""What every stage of a run works with, opened once and closed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consentry.audit import AuditLog
+from consentry.consent.gate import Gate
+from consentry.consent.keys import Keyring
+from consentry.consent.ledger import Ledger
+from consentry.errors import ConfigError
+from consentry.pipeline.job import Keys
+from consentry.pipeline.load import Loaded
+from consentry.pipeline.progress import Progress
+from consentry.store import Store
+from consentry.warehouse import DuckDBWarehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The opened stores of a job, and the clock of its rules.
+
+    allow: guards and alarms that whoever started the run has waived, by name.
+    """
+
+    loaded: Loaded
+    warehouse: DuckDBWarehouse
+    store: Store
+    audit: AuditLog
+    keyring: Keyring
+    ledger: Ledger
+    gate: Gate
+    as_of: datetime
+    progress: Progress
+    run_id: str = ""
+    allow: frozenset[str] = frozenset()
+
+
+@contextmanager
+def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozenset()) -> Iterator[Context]:
+    """Open everything a run of the job needs, and close it whatever happens.
+
+    Raises StopRun when another run holds the job's state, when a key is missing or bad, or a store unreadable.
+    """
+    state = loaded.state
+    state.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as closing:
+        audit = AuditLog(state / "audit")
+        closing.callback(audit.close)
+        keyring = read_keys(loaded.job.keys, state)
+        store = Store.in_file(state / "control.db")
+        closing.callback(store.close)
+        warehouse = DuckDBWarehouse(state / "warehouse.duckdb", memory_limit=loaded.job.memory_limit)
+        closing.callback(warehouse.close)
+        ledger = Ledger(store, keyring)
+        yield Context(
+            loaded=loaded,
+            warehouse=warehouse,
+            store=store,
+            audit=audit,
+            keyring=keyring,
+            ledger=ledger,
+            gate=Gate(loaded.policy, ledger, keyring, as_of=loaded.job.as_of),
+            as_of=loaded.job.as_of or datetime.now(UTC),
+            progress=progress,
+            allow=allow,
+        )
+
+
+def read_keys(keys: Keys, state: Path) -> Keyring:
+    """Read the master keys from where the job says they are."""
+    if keys.provider == "file" and keys.path:
+        return Keyring.from_file(state / keys.path, create=keys.create)
+    if keys.variable:
+        return Keyring.from_environment(keys.variable)
+    raise ConfigError("The job names no place for its keys.")

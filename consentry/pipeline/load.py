@@ -1,0 +1,242 @@
+"""Read a job and everything it names; show every fault of all of it at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from consentry.config import Document, Faults, bind, read_document
+from consentry.config.document import Where
+from consentry.connectors.base import Connector, ConnectorConfig, Destination, NoOptions, Source
+from consentry.connectors.registry import connect, connector
+from consentry.consent.gate import Target
+from consentry.consent.policy import Policy, read_policy
+from consentry.errors import ConfigError
+from consentry.model.names import did_you_mean
+from consentry.pipeline.job import Job, StreamBlock
+from consentry.segments.ast import Type
+from consentry.segments.catalog import Catalog
+from consentry.segments.files import Segment, read_segments
+from consentry.validation.contract import Contract, read_contract
+
+# What a profile never holds: the names and addresses by which anybody can tell who a person is.
+DIRECT_IDENTIFIERS = frozenset(
+    {"email", "phone", "given_name", "family_name", "full_name", "name", "street", "address", "date_of_birth"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A job that was read without a fault.
+
+    contracts: by `source__stream`. sha256: over every file that was read, so that a run can tell whether the job
+    it resumes is still the same.
+    """
+
+    path: Path
+    job: Job
+    policy: Policy
+    contracts: Mapping[str, Contract]
+    profile: Contract
+    catalog: Catalog
+    segments: tuple[Segment, ...]
+    settings: Mapping[str, ConnectorConfig] = field(repr=False)
+    sha256: str = ""
+
+    @property
+    def state(self) -> Path:
+        """Return the folder that holds everything the job remembers."""
+        return self.job.state
+
+    def target(self, name: str) -> Target:
+        """Return a sync as the consent gate sees it."""
+        return self.job.syncs[name].target()
+
+    def source(self, name: str) -> Source:
+        """Make the connector of a source; its relative paths start from the job file."""
+        block = self.job.sources[name]
+        made = connect(
+            block.type,
+            self.settings[f"sources.{name}"],
+            streams={stream: self.settings[f"sources.{name}.{stream}"] for stream in block.streams},
+            account=name,
+            base=self.path.parent.resolve(),
+        )
+        if not isinstance(made, Source):
+            raise ConfigError(f"{self.path}: source {name} has type {block.type!r}, which can only be written to.")
+        return made
+
+    def destination(self, name: str) -> Destination:
+        """Make the connector of a destination; its relative paths start from the state folder."""
+        block = self.job.destinations[name]
+        made = connect(block.type, self.settings[f"destinations.{name}"], account=name, base=self.state.resolve())
+        if not isinstance(made, Destination):
+            raise ConfigError(f"{self.path}: destination {name} has type {block.type!r}, which can only be read.")
+        return made
+
+
+def load_job(path: Path) -> Loaded:
+    """Read a job file and the contracts, policy and segments it names.
+
+    Raises ConfigError with every fault of every file.
+    """
+    faults = Faults()
+    document = read_document(path, faults)
+    job = bind(document, Job, faults) if document else None
+    if document is None or job is None:
+        faults.check()
+        raise ConfigError(f"{path}: The job cannot be read.")
+    base = path.parent
+    settings = _bind_connectors(document, job, faults)
+    policy = read_policy(base / job.policy, faults)
+    contracts = {
+        f"{source}__{name}": contract
+        for source, block in job.sources.items()
+        for name, stream in block.streams.items()
+        if (contract := _contract(base, stream.contract, faults)) is not None
+    }
+    profile = _contract(base, job.profile.contract, faults)
+    catalog = Catalog(attributes=_attributes(profile) if profile else {}, events=job.events)
+    segments = read_segments(base / job.segments, catalog, faults) if profile else ()
+    _check_profile(document, job, profile, faults)
+    _check_streams(document, job, contracts, faults)
+    if profile:
+        _check_syncs(document, job, segments, faults)
+    faults.check()
+    assert policy is not None and profile is not None
+    return Loaded(
+        path=path,
+        job=job,
+        policy=policy,
+        contracts=contracts,
+        profile=profile,
+        catalog=catalog,
+        segments=tuple(segments),
+        settings=settings,
+        sha256=_fingerprint(path, job),
+    )
+
+
+def _attributes(profile: Contract) -> dict[str, Type]:
+    """Return what rules may name: the columns of the profile contract, in the types of the rule language."""
+    return {column.name: _rule_type(column.dtype) for column in profile.columns if column.name != "person_id"}
+
+
+def _rule_type(dtype: pl.DataType) -> Type:
+    if dtype.is_integer():
+        return "integer"
+    if dtype.is_numeric():
+        return "number"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype == pl.Date:
+        return "date"
+    return "timestamp" if dtype.is_temporal() else "text"
+
+
+def _contract(base: Path, name: str, faults: Faults) -> Contract | None:
+    return read_contract(base / name if name.endswith((".yaml", ".yml")) else name, faults)
+
+
+def _bind_connectors(document: Document, job: Job, faults: Faults) -> dict[str, ConnectorConfig]:
+    """Bind each connection and each stream's options to the connector's own models."""
+    settings: dict[str, ConnectorConfig | None] = {}
+    for name, source in job.sources.items():
+        found = _connector_class(document, ("sources", name), source.type, faults)
+        if found is None:
+            continue
+        settings[f"sources.{name}"] = _bind(document, ("sources", name, "connection"), found.Config, faults)
+        for stream in source.streams:
+            where = ("sources", name, "streams", stream, "options")
+            options = getattr(found, "StreamOptions", NoOptions)
+            settings[f"sources.{name}.{stream}"] = _bind(document, where, options, faults)
+    for name, destination in job.destinations.items():
+        found = _connector_class(document, ("destinations", name), destination.type, faults)
+        if found is not None:
+            settings[f"destinations.{name}"] = _bind(
+                document, ("destinations", name, "connection"), found.Config, faults
+            )
+    return {name: bound for name, bound in settings.items() if bound is not None}
+
+
+def _bind(document: Document, where: Where, model: type[ConnectorConfig], faults: Faults) -> ConnectorConfig | None:
+    if where in document.lines:
+        return bind(document.at(*where), model, faults)
+    return bind(Document(document.path, {}, {(): document.line(where)}), model, faults)
+
+
+def _connector_class(document: Document, where: Where, kind: str, faults: Faults) -> type[Connector] | None:
+    try:
+        return connector(kind)
+    except ConfigError as error:
+        faults.add(document.path, document.line((*where, "type")), str(error))
+        return None
+
+
+def _check_profile(document: Document, job: Job, profile: Contract | None, faults: Faults) -> None:
+    identifiers = job.identifier_types()
+    known = identifiers | {name for block in job.sources.values() for s in block.streams.values() for name in s.map}
+    line = document.line(("profile", "contract"))
+    for column in (each.name for each in profile.columns) if profile else ():
+        if column == "person_id":
+            continue
+        if column in DIRECT_IDENTIFIERS | identifiers:
+            sentence = f"The profile contract names {column!r}, which identifies people; profiles never hold it."
+            faults.add(document.path, line, sentence)
+        elif column not in known:
+            sentence = f"The profile contract names {column!r}, which no 'map' has{did_you_mean(column, known) or '.'}"
+            faults.add(document.path, line, sentence)
+
+
+def _check_streams(document: Document, job: Job, contracts: Mapping[str, Contract], faults: Faults) -> None:
+    for source, block in job.sources.items():
+        for name, stream in block.streams.items():
+            contract = contracts.get(f"{source}__{name}")
+            if contract is None:
+                continue
+            columns = [each.name for each in contract.columns]
+            for key, column in _columns_used(stream):
+                if column not in columns:
+                    place = ("sources", source, "streams", name, key)
+                    sentence = f"{column!r} is no column of {stream.contract}{did_you_mean(column, columns) or '.'}"
+                    faults.add(document.path, document.line(place), sentence)
+
+
+def _columns_used(stream: StreamBlock) -> list[tuple[str, str]]:
+    used = [("primary_key", column) for column in stream.primary_key]
+    used += [("map", column) for column in stream.map.values()]
+    used += [("properties", column) for column in stream.properties.values()]
+    for identifier in stream.identifiers.values():
+        used += [("identifiers", column) for column in (identifier.column, identifier.region) if column]
+    named = {"updated_at": stream.updated_at, "occurred_at": stream.occurred_at}
+    named["properties_json"] = stream.properties_json
+    named["event"] = stream.event.column if stream.event else None
+    return used + [(key, column) for key, column in named.items() if column]
+
+
+def _check_syncs(document: Document, job: Job, segments: tuple[Segment, ...], faults: Faults) -> None:
+    names = {segment.name for segment in segments}
+    for name, sync in job.syncs.items():
+        if sync.segment not in names:
+            line = document.line(("syncs", name, "segment"))
+            sentence = (
+                f"There is no segment {sync.segment!r} in {job.segments}{did_you_mean(sync.segment, names) or '.'}"
+            )
+            faults.add(document.path, line, sentence)
+
+
+def _fingerprint(path: Path, job: Job) -> str:
+    """Hash the job file and every file it names, in the order of their names."""
+    base = path.parent
+    named = {path, base / job.policy, base / job.profile.contract}
+    named |= {base / s.contract for block in job.sources.values() for s in block.streams.values()}
+    named |= set((base / job.segments).glob("*.y*ml"))
+    digest = hashlib.sha256()
+    for file in sorted(named):
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""Build the merged profile: checked by its contract, gaps filled beside what was observed, no direct identifier.
+
+Only people whose consent allows profiling have a profile; nobody else's attributes or behaviour enter it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from consentry.consent.tokens import tokens
+from consentry.model.names import quoted
+from consentry.pipeline.context import Context
+from consentry.validation.contract import served_columns
+from consentry.validation.impute import impute
+from consentry.validation.run import validate_table
+
+CHECKED = "identity.golden_checked"
+IMPUTED = "identity.golden_imputed"
+
+
+def build_profile(context: Context) -> dict[str, Any]:
+    """Write profile.person and one profile.event__NAME for each event of the catalogue."""
+    warehouse, contract = context.warehouse, context.loaded.profile
+    context.gate.subjects(warehouse)
+    decided = context.gate.decide_profile(warehouse)
+    checked = validate_table(
+        warehouse,
+        contract,
+        table="identity.golden",
+        key="person_id",
+        into=CHECKED,
+        run_id=context.run_id,
+    )
+    imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
+    _write_people(context)
+    for event in context.loaded.job.events:
+        _write_events(context, event)
+    context.audit.append(
+        "profile.decided",
+        run=context.run_id,
+        counts={"allow": decided.allowed, "deny": sum(decided.refused.values())},
+        reasons=dict(decided.refused),
+        quarantined=checked.quarantined,
+    )
+    return {
+        "profiles": warehouse.count("profile.person"),
+        "refused": dict(decided.refused),
+        "quarantined": checked.quarantined,
+        "reasons": dict(checked.reasons),
+        "imputed": dict(imputed.cells),
+    }
+
+
+def _write_people(context: Context) -> None:
+    """Write the attributes that the contract names, for those whose consent allows it, and tokens for the rest."""
+    contract = context.loaded.profile
+    served = served_columns(contract)
+    selected = ["g.person_id"]
+    for column in contract.columns:
+        name, filled = quoted(column.name), quoted(f"{column.name}__imputed")
+        value = f"coalesce(g.{name}, g.{filled})" if served.get(column.name) == "imputed" else f"g.{name}"
+        selected.append(f"{value} AS {name}")
+        if column.name in served:
+            selected.append(f"(g.{name} IS NULL AND g.{filled} IS NOT NULL) AS {filled}")
+    context.warehouse.sql(
+        f"CREATE OR REPLACE TABLE profile.person AS SELECT {', '.join(selected)} FROM {IMPUTED} g"
+        " JOIN ops.decision d ON d.person_id = g.person_id AND d.target = 'profile' AND d.allow"
+    )
+    _write_tokens(context)
+
+
+def _write_tokens(context: Context) -> None:
+    """Write a token in place of each direct identifier, so that profiles can be joined without knowing anybody."""
+    kinds = sorted(
+        {
+            kind
+            for block in context.loaded.job.sources.values()
+            for s in block.streams.values()
+            for kind in s.identifiers
+        }
+    )
+    known = context.warehouse.columns("identity.golden")
+    kinds = [kind for kind in kinds if kind in known]
+    schema = pa.schema([("person_id", pa.string()), *((f"{kind}_token", pa.string()) for kind in kinds)])
+    keys = {kind: context.keyring.key("internal", kind, "profile") for kind in kinds}
+
+    def tokenise(batch: pa.RecordBatch) -> pa.RecordBatch:
+        made = [tokens(keys[kind], batch[kind], version=context.keyring.active) for kind in kinds]
+        return pa.RecordBatch.from_arrays([batch["person_id"].cast(pa.string()), *made], schema=schema)
+
+    listed = ", ".join(["g.person_id", *(f"CAST(g.{quoted(kind)} AS TEXT) AS {quoted(kind)}" for kind in kinds)])
+    context.warehouse.map_batches(
+        f"SELECT {listed} FROM identity.golden g JOIN profile.person p ON p.person_id = g.person_id",
+        tokenise,
+        into="profile.token",
+        schema=schema,
+    )
+
+
+def _write_events(context: Context, event: str) -> None:
+    """Write the events of one name with the person they belong to, sorted as rules read them."""
+    properties = ", ".join(f"e.{quoted(name)}" for name in context.loaded.job.events[event])
+    context.warehouse.sql(
+        f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, e.occurred_at"
+        f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
+        " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
+        " JOIN profile.person p ON p.person_id = m.person_id ORDER BY m.person_id, e.occurred_at"
+    )

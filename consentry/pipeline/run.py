@@ -1,0 +1,185 @@
+"""Run a job: the stages in their order, then each sync; say at the end what came of it.
+
+A run that was cut off is taken up where it stopped: stages that are done are not done again, and what was sent
+is known from the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from consentry.audit import Json
+from consentry.delivery.diff import difference
+from consentry.delivery.guards import check_guards
+from consentry.delivery.send import deliver
+from consentry.errors import Blocked, ConsentryError
+from consentry.pipeline import runs
+from consentry.pipeline.context import Context, opened
+from consentry.pipeline.job import instant
+from consentry.pipeline.plan import Plan
+from consentry.pipeline.progress import Progress
+from consentry.pipeline.stages import Result
+
+EXIT_CODES = {"ok": 0, "failed": 1, "rejected": 3, "paused": 4, "blocked": 5}
+
+
+# Summaries are plain JSON.
+def run(plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Carry out a plan and return the summary of the run.
+
+    allow: guards and alarms to let pass this once, by the names their messages give.
+
+    Raises ConsentryError when a stage before delivery cannot be done; nothing was sent then. A sync that fails
+    stands in the summary with its sentence, and the others go on.
+    """
+    started = time.monotonic()
+    with opened(plan.loaded, progress, allow=allow) as context:
+        begun = runs.begin(context.store, plan.loaded.job.job, plan.sha256)
+        context = replace(context, run_id=begun.run_id)
+        context.audit.append("run.resumed" if begun.resumed else "run.started", _facts(plan), run=begun.run_id)
+        with _noted(context):
+            results = prepare(plan, context, begun.done)
+            syncs = {name: _sync(context, name) for name in plan.syncs}
+            summary = _summary(context, results, syncs, begun.resumed, time.monotonic() - started)
+            runs.finish(context.store, begun.run_id, summary)
+        context.audit.append("run.ended", run=begun.run_id, result=summary["status"])
+        return summary
+
+
+def pending(plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Do everything but deliver, and return what each sync would send. No destination is called."""
+    with opened(plan.loaded, progress, allow=allow) as context:
+        begun = runs.begin(context.store, plan.loaded.job.job, plan.sha256)
+        context = replace(context, run_id=begun.run_id)
+        context.audit.append("plan.started", _facts(plan), run=begun.run_id)
+        with _noted(context):
+            results = prepare(plan, context, begun.done)
+            syncs = {name: _would_send(context, name) for name in plan.syncs}
+        told = {"run_id": begun.run_id, "status": "planned", "plan_sha256": plan.sha256, "syncs": syncs}
+        told["segments"] = results["segment"]["members"]
+        runs.finish(context.store, begun.run_id, told)
+        return told
+
+
+def _facts(plan: Plan) -> dict[str, Json]:
+    policy = plan.loaded.policy
+    return {
+        "job": plan.loaded.job.job,
+        "plan_sha256": plan.sha256,
+        "policy": {"id": policy.policy_id, "sha256": policy.sha256},
+    }
+
+
+@contextmanager
+def _noted(context: Context) -> Iterator[None]:
+    """Note how a run ended that could not go on; a pause leaves it open, to be taken up again."""
+    try:
+        yield
+    except ConsentryError as error:
+        status = {4: "paused", 5: "blocked"}.get(error.exit_code, "failed")
+        runs.finish(context.store, context.run_id, {"status": status, "error": error.code})
+        context.audit.append("run.ended", run=context.run_id, result=status, code=error.code)
+        raise
+
+
+def _would_send(context: Context, name: str) -> dict[str, Any]:
+    sync = context.loaded.job.syncs[name]
+    found = difference(context.warehouse, context.store, context.gate, sync)
+    told: dict[str, Any] = {
+        "segment": sync.segment,
+        "destination": sync.destination,
+        "audience": sync.audience,
+        "members": found.members,
+        "desired": found.desired,
+        "adds": found.adds,
+        "updates": found.changes,
+        "removes": found.removes,
+        "refused": found.refused,
+        "sentence": "",
+    }
+    try:
+        check_guards(sync, found, allow=context.allow)
+    except Blocked as blocked:
+        told["sentence"] = str(blocked)
+    return told
+
+
+def prepare(plan: Plan, context: Context, done: dict[str, Result]) -> dict[str, Result]:
+    """Do every stage before delivery that is not done yet, and decide who may be in which audience."""
+    results = dict(done)
+    for stage in plan.stages:
+        context.progress.begin(stage.name, stage.sentence)
+        if stage.name not in results:
+            results[stage.name] = stage.work(context)
+            runs.finish_stage(context.store, context.run_id, stage.name, results[stage.name])
+        context.progress.end(stage.name, stage.sentence)
+    # Decided in every run, a resumed one too: an answer may have come in since.
+    context.gate.decide(context.warehouse, [plan.loaded.target(name) for name in plan.syncs])
+    return results
+
+
+def _sync(context: Context, name: str) -> dict[str, Any]:
+    sync = context.loaded.job.syncs[name]
+    stage = f"sync {name}"
+    context.progress.begin(stage, f"Bring {sync.destination} in step")
+    result = deliver(
+        context.warehouse,
+        context.store,
+        context.gate,
+        context.audit,
+        context.loaded.destination(sync.destination),
+        sync,
+        run_id=context.run_id,
+        progress=lambda _name, rows: context.progress.advance(stage, rows),
+        allow=context.allow,
+    )
+    told = asdict(result)
+    told["sentence"] = told.pop("message")
+    if result.status != "ok":
+        context.audit.append("sync.stopped", run=context.run_id, sync=name, result=result.status)
+    sentence = f"{result.adds:,} added, {result.updates:,} updated, {result.removes:,} removed"
+    context.progress.end(stage, sentence if result.status == "ok" else result.message)
+    return told
+
+
+def _summary(
+    context: Context, results: dict[str, Result], syncs: dict[str, dict[str, Any]], resumed: bool, seconds: float
+) -> dict[str, Any]:
+    check, merge, profile, segment = (results[name] for name in ("check", "merge", "profile", "segment"))
+    reasons: Counter[str] = Counter(check["reasons"]) + Counter(profile["reasons"])
+    return {
+        "run_id": context.run_id,
+        "job": context.loaded.job.job,
+        "status": _status(syncs),
+        "resumed": resumed,
+        "as_of": instant(context.as_of),
+        "rows": {
+            "extracted": check["rows"].get("in", 0),
+            "clean": check["rows"].get("clean", 0),
+            "quarantined": check["rows"].get("quarantined", 0),
+        },
+        "quarantine_reasons": dict(reasons),
+        "imputed_cells": sum(profile["imputed"].values()),
+        "persons": merge["persons"],
+        "merged_records": merge["merged_records"],
+        "profiles": profile["profiles"],
+        "profiles_refused": profile["refused"],
+        "consent": results["consent"],
+        "segments": segment["members"],
+        "syncs": syncs,
+        "duration_s": round(seconds, 2),
+    }
+
+
+def _status(syncs: dict[str, dict[str, Any]]) -> str:
+    """Return the gravest thing that happened to any sync."""
+    statuses = {sync["status"] for sync in syncs.values()}
+    for status in ("failed", "blocked", "paused"):
+        if status in statuses:
+            return status
+    return "rejected" if any(sync["rejected"] for sync in syncs.values()) else "ok"

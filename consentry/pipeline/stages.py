@@ -1,0 +1,214 @@
+"""The stages of a run before delivery: each reads tables, writes tables, and says in numbers what came of it.
+
+Every stage is idempotent: it takes what lies before it, publishes its result in one atomic step, and can be done
+again after a crash.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from consentry.connectors.landing import StreamSpec, land
+from consentry.errors import Blocked
+from consentry.identity.golden import golden
+from consentry.identity.resolve import resolve
+from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
+from consentry.pipeline.context import Context
+from consentry.pipeline.profile import build_profile
+from consentry.segments.evaluate import evaluate
+from consentry.validation.run import validate
+
+# What a stage tells: plain JSON, kept in the store and shown in the run's summary.
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of every run: its name, what it does, and the function that does it."""
+
+    name: str
+    sentence: str
+    work: Callable[[Context], Result]
+
+
+def extract(context: Context) -> Result:
+    """Read every source and land what it gave in `raw`."""
+    landed: dict[str, int] = {}
+    for name, block in context.loaded.job.sources.items():
+        source = context.loaded.source(name)
+        specs = [StreamSpec(stream, spec.mode) for stream, spec in block.streams.items()]
+        found = land(
+            source,
+            name=name,
+            streams=specs,
+            warehouse=context.warehouse,
+            folder=context.loaded.state / "dlt",
+            run_id=context.run_id,
+            progress=_increments(context, "extract"),
+        )
+        landed |= {f"{name}__{item.stream}": item.rows for item in found}
+    return {"landed": landed}
+
+
+def _increments(context: Context, stage: str) -> Callable[[str, int], None]:
+    """Turn rows so far, stream by stream, into rows since the last word."""
+    seen: dict[str, int] = {}
+
+    def tell(stream: str, rows: int) -> None:
+        context.progress.advance(stage, rows - seen.get(stream, 0))
+        seen[stream] = rows
+
+    return tell
+
+
+def check(context: Context) -> Result:
+    """Split what was landed into clean and quarantine."""
+    rows: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    streams: dict[str, dict[str, int]] = {}
+    for (source, name), stream in streams_of(context.loaded.job, "customer", "event", "consent", "link").items():
+        _refuse_a_source_that_ran_dry(context, source, name)
+        checked = validate(
+            context.warehouse,
+            context.loaded.contracts[f"{source}__{name}"],
+            stream=f"{source}__{name}",
+            primary_key=stream.primary_key,
+            mode=stream.mode,
+            run_id=context.run_id,
+        )
+        counts = {"in": checked.rows_in, "clean": checked.clean, "quarantined": checked.quarantined}
+        rows.update(counts)
+        reasons.update(checked.reasons)
+        streams[f"{source}.{name}"] = counts
+        context.progress.advance("check", checked.rows_in)
+        context.audit.append(
+            "contract.applied",
+            run=context.run_id,
+            durable=False,
+            stream=f"{source}.{name}",
+            counts=counts,
+            reasons=dict(checked.reasons),
+        )
+    return {"rows": dict(rows), "reasons": dict(reasons), "streams": streams}
+
+
+def _refuse_a_source_that_ran_dry(context: Context, source: str, name: str) -> None:
+    """Stop before an empty or shrunken source takes everybody out of every audience."""
+    stream = context.loaded.job.sources[source].streams[name]
+    label = f"{source}.{name}"
+    raw, clean = (context.warehouse.count(stream_table(zone, source, name)) for zone in ("raw", "clean"))
+    if stream.allow_empty or label in context.allow:
+        return
+    if raw == 0:
+        held = f"; {clean:,} rows are kept from earlier runs" if clean else ""
+        raise Blocked(
+            f"The source {label} gave no rows{held}. An empty source never removes anybody. If it is empty on "
+            f"purpose, run again with --allow {label}, or set allow_empty: true.",
+            code="empty_source",
+        )
+    if stream.mode == "snapshot" and raw < clean * (1 - stream.max_shrink_pct / 100):
+        raise Blocked(
+            f"The source {label} shrank from {clean:,} rows to {raw:,}, more than max_shrink_pct "
+            f"({stream.max_shrink_pct}) lets pass. If that is right, run again with --allow {label}.",
+            code="shrunken_source",
+        )
+
+
+def consent(context: Context) -> Result:
+    """Take new answers of people from the consent feeds into the ledger."""
+    totals: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    warehouse = context.warehouse
+    warehouse.sql("CREATE TABLE IF NOT EXISTS ops.consent_taken (stream TEXT, rid BIGINT)")
+    for (source, name), stream in streams_of(context.loaded.job, "consent").items():
+        table = stream_table("clean", source, name)
+        if not warehouse.has(table):
+            continue
+        top = _highest_rid(warehouse.sql(f"SELECT max(_rid) AS rid FROM {table}"))
+        taken = _highest_rid(
+            warehouse.sql("SELECT max(rid) AS rid FROM ops.consent_taken WHERE stream = $s", s=f"{source}__{name}")
+        )
+        if top <= taken:
+            continue
+        rows = warehouse.stream(consent_query(stream, source=source, table=table), rid=taken)
+        imported = context.ledger.record(_counted(context, rows), policy=context.loaded.policy)
+        totals.update(new=imported.new, duplicate=imported.duplicate)
+        refused.update(imported.refused)
+        warehouse.sql("INSERT INTO ops.consent_taken VALUES ($s, $rid)", s=f"{source}__{name}", rid=top)
+    size, head = context.ledger.head()
+    context.audit.append(
+        "consent.recorded",
+        run=context.run_id,
+        counts=dict(totals),
+        refused=dict(refused),
+        ledger_head={"size": size, "hash": head},
+    )
+    return {"new": totals["new"], "duplicate": totals["duplicate"], "refused": dict(refused), "ledger": size}
+
+
+def _highest_rid(found: pa.Table) -> int:
+    value = found["rid"][0].as_py()
+    return -1 if value is None else int(value)
+
+
+def _counted(context: Context, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        context.progress.advance("consent", batch.num_rows)
+
+
+def merge(context: Context) -> Result:
+    """Find out which records are the same person, and make one golden record each."""
+    write_canonical(context.warehouse, context.loaded.job)
+    config = context.loaded.job.identity
+    found = resolve(context.warehouse, config, run_id=context.run_id)
+    golden(context.warehouse, config, run_id=context.run_id)
+    context.audit.append(
+        "identity.resolved",
+        run=context.run_id,
+        durable=False,
+        counts={"persons": found.persons, "records": found.records, "merged_records": found.merged_records},
+        events=dict(found.events),
+    )
+    return {
+        "persons": found.persons,
+        "records": found.records,
+        "merged_records": found.merged_records,
+        "blocked": found.blocked,
+        "invalid": found.invalid,
+        "events": dict(found.events),
+    }
+
+
+def segment(context: Context) -> Result:
+    """Evaluate every rule over the people whose profile may be used."""
+    found = evaluate(
+        context.warehouse,
+        context.loaded.segments,
+        context.loaded.catalog,
+        now=context.as_of,
+        run_id=context.run_id,
+    )
+    context.audit.append(
+        "segment.evaluated",
+        run=context.run_id,
+        durable=False,
+        members=dict(found.members),
+        population=found.population,
+    )
+    return {"members": dict(found.members), "population": found.population, "notes": list(found.notes)}
+
+
+STAGES = (
+    Stage("extract", "Read the sources", extract),
+    Stage("check", "Check each row against its contract", check),
+    Stage("consent", "Take in what people allowed and refused", consent),
+    Stage("merge", "Find the records of one person", merge),
+    Stage("profile", "Build the profiles that may be used", build_profile),
+    Stage("segment", "Evaluate the segments", segment),
+)
