@@ -10,7 +10,8 @@ Every connector is made in the same way (`consentry.connectors.registry.connect`
 
 config: an instance of its `Config`, from the `connection:` block. streams: for a source, an instance of its
 `StreamOptions` a stream, from the stream's `options:` block. account: names the account at the vendor; its
-quota is shared by all connectors of that name. base: the folder that relative paths of the config start from.
+quota is shared by all connectors of that name. base: the folder that relative paths of the config start from;
+a connector without paths need not take it.
 """
 
 from __future__ import annotations
@@ -136,9 +137,7 @@ class Connector(Protocol):
 
 @runtime_checkable
 class Source(Connector, Protocol):
-    """Where customer data comes from."""
-
-    StreamOptions: ClassVar[type[ConnectorConfig]]
+    """Where customer data comes from. A class attribute `StreamOptions` gives its streams options of their own."""
 
     def discover(self) -> list[Stream]:
         """List the streams there are."""

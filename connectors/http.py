@@ -22,7 +22,7 @@ import httpx
 from pydantic import AfterValidator
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from consentry.connectors.quota import Limit, quota
+from consentry.connectors.quota import Limit, Quota, quota
 from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPolicy, Transient, retry_after
 from consentry.errors import ConsentryError, RetryLater, StopRun
 
@@ -175,9 +175,11 @@ class HttpClient:
             raise problem
         return self._read(call, status, headers, raw)
 
+    def _quota(self, operation: str) -> Quota:
+        return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))
+
     def _await_quota(self, operation: str) -> None:
-        shared = quota(self.account, operation, self._limits.get(operation, ()))
-        wait = shared.reserve(self._clock())
+        wait = self._quota(operation).reserve(self._clock())
         if wait > self._policy.max_wait:
             raise self._later(wait)
         if wait > 0:
@@ -214,8 +216,7 @@ class HttpClient:
             if after is not None and after > self._policy.max_wait:
                 raise self._later(after)
             if after and status == 429:
-                shared = quota(self.account, call.operation, self._limits.get(call.operation, ()))
-                shared.hold(self._clock() + after)
+        XX                shared.hold(self._clock() + after)
             if status not in TURNED_AWAY and not call.repeatable and after is None:
                 raise AnswerLost(self._lost_sentence(call, f"answered {status}"), status=status, code="answer_lost")
             raise Transient(f"answered {status}", status=status, after=after)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from pathlib import Path
 
 from consentry.connectors.base import Connector, ConnectorConfig
@@ -51,10 +52,12 @@ def connect(
     account: str = "",
     base: Path = Path(),
 ) -> Connector:
-    """Make a connector of the class that `type:` names; the arguments are those every connector takes."""
+    """Make a connector of the class that `type:` names; the arguments are described in `consentry.connectors.base`."""
     # The protocol says nothing of __init__, because a protocol's constructor is not its instances' business.
-    make = connector(type)
-    return make(config, streams=streams or {}, account=account, base=base)  # type: ignore[call-arg]
+    make: Callable[..., Connector] = connector(type)
+    given: dict[str, object] = {"streams": streams or {}, "account": account, "base": base}
+    taken = signature(make).parameters
+    return make(config, **{name: value for name, value in given.items() if name in taken})
 
 
 def _entries() -> dict[str, EntryPoint]:
