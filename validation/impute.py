@@ -97,20 +97,19 @@ def _answers(
 def _level(column: Column, it: ImputeSettings, group: Sequence[str], name: str, source: str) -> str:
     """Write the join that gives each group its answer; the empty group is the whole table."""
     cell = quoted(column.name)
-    keys = ", ".join(map(quoted, group))
     known = " AND ".join([f"NOT ({_missing(column, '')})", *(f"{quoted(g)} IS NOT NULL" for g in group)])
+    rows = f"FROM {source} WHERE {known}"
+    keys = "".join(f"{quoted(g)}, " for g in group)
     if it.method == "mode":
         # The most frequent value; of several the smallest, so that the answer does not hang on the order of rows.
-        counted = f"SELECT {keys + ', ' if keys else ''}{cell} AS answer, count(*) AS n FROM {source} WHERE {known}"
-        counted += f" GROUP BY {keys + ', ' if keys else ''}{cell}"
-        order = f"ORDER BY n DESC, answer) AS place FROM ({counted}) AS counted"
-        ranked = f"SELECT *, row_number() OVER ({'PARTITION BY ' + keys if keys else ''} {order}"
-        answers = f"SELECT {keys + ', ' if keys else ''}answer FROM ({ranked}) AS ranked WHERE place = 1"
+        counted = f"SELECT {keys}{cell} AS answer, count(*) AS n {rows} GROUP BY {keys}{cell}"
+        partition = f"PARTITION BY {keys.removesuffix(', ')} " if group else ""
+        place = f"row_number() OVER ({partition}ORDER BY n DESC, answer) AS place"
+        answers = f"SELECT {keys}answer FROM (SELECT *, {place} FROM ({counted}) AS counted) AS ranked WHERE place = 1"
     else:
-        aggregate = f"quantile_cont({cell}, 0.5)" if it.method == "median" else f"avg({cell})"
-        grouped = f" GROUP BY {keys}" if keys else ""
-        whole = f"{aggregate}" if kind_of(column.dtype) == "number" and not column.dtype.is_integer() else aggregate
-        answers = f"SELECT {keys + ', ' if keys else ''}{_rounded(whole, column)} AS answer FROM {source} WHERE {known}{grouped}"
+        aggregate = _rounded(f"quantile_cont({cell}, 0.5)" if it.method == "median" else f"avg({cell})", column)
+        grouped = f" GROUP BY {keys.removesuffix(', ')}" if group else ""
+        answers = f"SELECT {keys}{aggregate} AS answer {rows}{grouped}"
     same = " AND ".join(f"{name}.{quoted(g)} = observed.{quoted(g)}" for g in group) or "TRUE"
     return f"LEFT JOIN ({answers}) AS {name} ON {same}"
 

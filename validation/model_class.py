@@ -45,8 +45,9 @@ def _document(path: Path, schema: pa.DataFrameSchema) -> tuple[Document, dict[st
     unique = [schema.unique] if isinstance(schema.unique, str) else schema.unique
     columns = {name: _column(column) for name, column in schema.columns.items()}
     data = {"name": schema.name, "unique": unique, "strict": schema.strict, "columns": columns, **own}
-    checks = {name: list(column.checks or ()) for name, column in schema.columns.items()}
-    return Document(path, data, {(): 1}), {**checks, "": list(schema.checks or ())}
+    checks: dict[str, list[Check]] = {name: list(column.checks or ()) for name, column in schema.columns.items()}
+    checks[""] = list(schema.checks or ())
+    return Document(path, data, {(): 1}), checks
 
 
 def _column(column: pa.Column) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class _Reader:
         """Return the typed value of the prepared cell `text:<name>`, null where it cannot be read."""
         text = pl.col(f"text:{self.name}")
         if self.source == pl.Binary:
-            text = text.cast(pl.String, strict=False)
+            text = text.map_batches(_decoded, return_dtype=pl.String)
         dtype = self.column.dtype
         if self.source == pl.Null():
             return text.cast(dtype, strict=False)
@@ -130,6 +130,18 @@ class _Reader:
                 return _in_calendar(raw.cast(pl.Date, strict=False))
             case _:
                 return raw.cast(dtype, strict=False)
+
+
+def _decoded(series: pl.Series) -> pl.Series:
+    """Read bytes as UTF-8, null where they are not: polars' own cast fails for the whole column."""
+    return pl.Series(series.name, [_utf8(value) for value in series.to_list()], dtype=pl.String)
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _as_text(raw: pl.Expr, source: pl.DataType) -> pl.Expr:
