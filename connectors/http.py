@@ -216,7 +216,7 @@ class HttpClient:
             if after is not None and after > self._policy.max_wait:
                 raise self._later(after)
             if after and status == 429:
-        XX                shared.hold(self._clock() + after)
+                self._quota(call.operation).hold(self._clock() + after)
             if status not in TURNED_AWAY and not call.repeatable and after is None:
                 raise AnswerLost(self._lost_sentence(call, f"answered {status}"), status=status, code="answer_lost")
             raise Transient(f"answered {status}", status=status, after=after)

@@ -31,7 +31,7 @@ def test_a_broken_plugin_is_reported_by_name_and_the_others_work(monkeypatch: py
     monkeypatch.setattr(registry, "_entries", lambda: {**ours, "bad": bad})
     assert "'bad'" in broken()["bad"]
     assert "files" in connectors() and "bad" not in connectors()
-    with pytest.raises(ConfigError, match="'bad' of package .* cannot be imported"):
+    with pytest.raises(ConfigError, match=r"'bad' of package .* cannot be imported"):
         connector("bad")
 
 
