@@ -80,11 +80,12 @@ def test_profiles_come_in_pages_of_twenty_and_the_cursor_gives_each_once(
 ) -> None:
     """profiles.json:477: page[size] 20 by default and 100 at most, links.next."""
     ids = imported(sandbox, klaviyo, *(profile(number) for number in range(45)))
-    read, url = [], "/api/profiles"
+    read: list[list[str]] = []
+    url: str | None = "/api/profiles"
     while url:
         body = klaviyo.get(url).json()
         read.append([one["id"] for one in body["data"]])
-        url = body["links"]["next"]
+        url = body["links"].get("next")
     assert [len(page) for page in read] == [20, 20, 5]
     assert sorted(one for page in read for one in page) == sorted(ids)
     assert klaviyo.get("/api/profiles", params={"page[size]": 101}).status_code == 400

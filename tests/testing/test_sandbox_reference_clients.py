@@ -1,0 +1,62 @@
+"""The vendors' own Python clients work against the sandbox: it is not merely what our connectors expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consentry.testing.sandbox import Sandbox
+
+# The clients bring their own warnings, which are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_klaviyos_client_imports_profiles_and_fills_a_list(sandbox: Sandbox) -> None:
+    """klaviyo-api 25 (revision 2026-10-15) over HTTP."""
+    package = pytest.importorskip("klaviyo_api", reason="Install the dependency group `reference`.")
+    client: Any = package.KlaviyoAPI("sandbox-klaviyo", max_retries=1, test_host=sandbox.url("klaviyo"))
+    made = client.Lists.create_list({"data": {"type": "list", "attributes": {"name": "Newsletter"}}})
+    list_id = made["data"]["id"] if isinstance(made, dict) else made.data.id
+    people = [{"type": "profile", "attributes": {"email": f"person{n}@example.com"}} for n in range(3)]
+    body = {"data": {"type": "profile-bulk-import-job", "attributes": {"profiles": {"data": people}}}}
+    client.Profiles.bulk_import_profiles(body)
+    sandbox.klaviyo.finish_jobs()
+    ids = [{"type": "profile", "id": one} for one in sandbox.klaviyo.account.profiles]
+    client.Lists.add_profiles_to_list(list_id, {"data": ids})
+    client.Lists.remove_profiles_from_list(list_id, {"data": ids[:1]})
+    assert sandbox.klaviyo.member_values("Newsletter") == {"person1@example.com", "person2@example.com"}
+    assert {one.path for one in sandbox.requests} <= {
+        "/klaviyo/api/lists",
+        "/klaviyo/api/profile-bulk-import-jobs",
+        f"/klaviyo/api/lists/{list_id}/relationships/profiles",
+    }
+
+
+def test_hubspots_client_reads_searches_and_changes_contacts_and_lists(sandbox: Sandbox) -> None:
+    """hubspot-api-client 12, which uses the v3 paths."""
+    package = pytest.importorskip("hubspot", reason="Install the dependency group `reference`.")
+    from hubspot.crm.contacts import (
+        Filter,
+        FilterGroup,
+        PublicObjectSearchRequest,
+        SimplePublicObjectInput,
+    )
+    from hubspot.crm.lists import ListCreateRequest
+
+    client: Any = package.HubSpot(access_token="sandbox-hubspot", host=sandbox.url("hubspot"))
+    assert len(client.crm.contacts.basic_api.get_page(limit=100).results) == 100
+    changed = SimplePublicObjectInput(properties={"country": "FR"})
+    client.crm.contacts.basic_api.update("3", simple_public_object_input=changed)
+    group = FilterGroup(filters=[Filter(property_name="country", operator="EQ", value="FR")])
+    request = PublicObjectSearchRequest(
+        filter_groups=[group], sorts=[], properties=["email"], limit=10, after="0", query=""
+    )
+    found = client.crm.contacts.search_api.do_search(public_object_search_request=request)
+    assert [one.properties["email"] for one in found.results] == ["person3@example.com"]
+    made = client.crm.lists.lists_api.create(
+        list_create_request=ListCreateRequest(name="Newsletter", object_type_id="0-1", processing_type="MANUAL")
+    )
+    added = client.crm.lists.memberships_api.add(made.list.list_id, ["3", "999"])
+    assert (added.records_ids_added, added.record_ids_missing) == (["3"], ["999"])
+    assert sandbox.hubspot.members() == {"Newsletter": ["3"]}
