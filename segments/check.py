@@ -169,11 +169,13 @@ class _Checker:
         known = self.catalog.attributes if scope is None else self.catalog.events[scope]
         if value.name in known:
             return known[value.name]
-        what = "attribute" if scope is None else f"property of {scope!r}"
         hint = _hint(value.name, known)
-        if scope is None and value.name in self.catalog.events:
+        if scope is not None:
+            self.add(value, f"unknown property {value.name!r} of the event {scope!r}{hint}")
+            return None
+        if value.name in self.catalog.events:
             hint = f"; it is an event: write count({value.name}) or last({value.name})."
-        self.add(value, f"unknown {what} {value.name!r}{hint}")
+        self.add(value, f"unknown attribute {value.name!r}{hint}")
         return None
 
     def _aggregate(self, value: ast.Aggregate) -> Type | None:

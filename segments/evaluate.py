@@ -90,10 +90,10 @@ def _group(name: str, segments: Sequence[Segment], held: Mapping[str, Bits], pop
     )
 
 
-def _notes(sizes: Mapping[str, int], small: Mapping[str, float], population: int) -> tuple[str, ...]:
+def _notes(sizes: Mapping[str, int], small: Mapping[str, int], population: int) -> tuple[str, ...]:
     if population == 0:
         return ("There is nobody in the profile, so that every segment is empty.",)
     return tuple(
-        f"The segment {name!r} has {sizes[name]:,} members; its minimum is {smallest:,.0f}."
+        f"The segment {name!r} has {sizes[name]:,} members; its minimum is {smallest:,}."
         for name, smallest in small.items()
     )

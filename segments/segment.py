@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,9 +69,11 @@ class Segment:
     holdout: Holdout | None = None
     examples: tuple[Example, ...] = ()
 
-    def smallest(self, population: int) -> float:
+    def smallest(self, population: int) -> int:
         """Return the number of members below which the segment is too small."""
-        return max(self.min_size or 0, (self.min_share or 0) * population)
+        # Rounded first: 10% of 30 is 3 and not 3.0000000000000004.
+        share = math.ceil(round((self.min_share or 0.0) * population, 6))
+        return max(self.min_size or 0, share)
 
 
 def references(rule: ast.Rule | None) -> Iterator[str]:
@@ -116,5 +119,6 @@ class Cycle(ValueError):
         # graphlib gives each node before the one that needs it; read backwards, each names what it needs.
         names = [str(step) for step in around][::-1]
         circle = [name for n, name in enumerate(names) if n == 0 or names[n - 1] != name]
-        self.path = circle if circle[0] == circle[-1] else [*circle, circle[0]]
+        closed = len(circle) > 1 and circle[0] == circle[-1]
+        self.path = circle if closed else [*circle, circle[0]]
         super().__init__(" → ".join(self.path))

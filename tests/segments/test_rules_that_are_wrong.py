@@ -31,7 +31,7 @@ def sentences(rule: str, catalog: Catalog) -> list[str]:
         ("aeg > 3", "unknown attribute 'aeg'; did you mean 'age'?"),
         ("count(purchace) > 3", "unknown event 'purchace'; did you mean 'purchase'?"),
         ("sum(purchase.valeu) > 3", "unknown property 'valeu' of the event 'purchase'; did you mean 'value'?"),
-        ("count(purchase where colour == 'red') > 0", "unknown property of 'purchase' 'colour'."),
+        ("count(purchase where colour == 'red') > 0", "unknown property 'colour' of the event 'purchase'."),
         ("cuont(purchase) > 3", "'cuont' is not a function; did you mean 'count'?"),
         ("age = 3", "'=' is not a comparison; write '=='."),
         ("age > 'x'", "'age' (integer) cannot be compared with the text 'x'."),
@@ -122,7 +122,6 @@ def test_deep_nesting_is_refused_in_bounded_time(opening: str) -> None:
     text = opening * (MAX_LENGTH // len(opening) // 2)
     with pytest.raises(RuleError):
         parse(text + "age > 1" + ")" * text.count("("))
-        parse(text + "age > 1")
     assert time.monotonic() - begun < 5
 
 

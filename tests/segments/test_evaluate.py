@@ -1,0 +1,267 @@
+"""Publishing memberships: groups as invariants, changes, sizes, and what stops a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consentry.errors import StopRun
+from consentry.segments.bits import Bits
+from consentry.segments.evaluate import Evaluated
+from consentry.segments.files import Segment
+from consentry.segments.groups import assign
+from consentry.segments.parse import parse
+from consentry.segments.person import Event, Person
+from consentry.segments.segment import Place
+from consentry.warehouse import DuckDBWarehouse
+
+Write = Callable[[str], tuple[Segment, ...]]
+Decide = Callable[..., Evaluated]
+Populate = Callable[[Mapping[str, Person]], None]
+Published = Callable[[], dict[str, set[str]]]
+
+LADDER = """\
+groups: [{name: value, fallback: other_buyers}]
+segments:
+  - segment: high_value_recent
+    description: Bought in the last 30 days and for 500 or more
+    purpose: ads
+    rule: last(purchase) within last 30 days and sum(purchase.value) >= 500
+    group: {name: value, priority: 1}
+  - segment: lapsed
+    description: Did not buy for 30 days, and for less than 500
+    purpose: ads
+    rule: last(purchase) <= 30 days ago and sum(purchase.value) < 500
+    group: {name: value, priority: 2}
+  - {segment: other_buyers, description: Whoever the two leave over, purpose: ads}
+"""
+
+
+def ages(*values: int | None) -> dict[str, Person]:
+    return {f"p{n}": Person({"age": age}) for n, age in enumerate(values)}
+
+
+def one(name: str, rule: str, more: str = "") -> str:
+    return f"segments:\n  - {{segment: {name}, description: test, purpose: ads, rule: {rule}{more}}}\n"
+
+
+def test_the_two_quadrants_that_the_ladder_leaves_uncovered_go_to_the_fallback(
+    write: Write, decide: Decide, populate: Populate, published: Published, now: datetime
+) -> None:
+    def bought(days: int, value: float) -> Person:
+        return Person({}, [Event("purchase", now - timedelta(days=days), {"value": value})])
+
+    populate(
+        {"hr": bought(1, 500.0), "hl": bought(31, 500.0), "lr": bought(1, 1.0), "ll": bought(31, 1.0), "n": Person()}
+    )
+    found = decide(write(LADDER))
+    assert published() == {"high_value_recent": {"hr"}, "lapsed": {"ll"}, "other_buyers": {"hl", "lr", "n"}}
+    assert sum(found.members.values()) == found.population == 5
+
+
+def test_the_lowest_priority_number_wins(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    text = """\
+groups: [{name: g}]
+segments:
+  - {segment: a, description: t, purpose: ads, rule: age > 10, group: {name: g, priority: 2}}
+  - {segment: b, description: t, purpose: ads, rule: age > 20, group: {name: g, priority: 1}}
+"""
+    populate(ages(15, 25, 5))
+    decide(write(text))
+    assert published() == {"a": {"p0"}, "b": {"p1"}}
+
+
+def test_at_equal_priority_the_higher_score_wins_then_the_name(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    text = """\
+groups: [{name: g}]
+segments:
+  - {segment: a, description: t, purpose: ads, rule: age > 10, group: {name: g, priority: 1, score: income}}
+  - {segment: b, description: t, purpose: ads, rule: age > 10, group: {name: g, priority: 1, score: age}}
+"""
+    incomes = {"less": 5.0, "more": 99.0, "same": 20.0, "unknown": None}
+    populate({name: Person({"age": 20, "income": income}) for name, income in incomes.items()})
+    decide(write(text))
+    assert published() == {"a": {"more", "same"}, "b": {"less", "unknown"}}
+
+
+def test_in_segment_means_the_final_members_after_the_group(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    text = """\
+groups: [{name: g, fallback: rest}]
+segments:
+  - {segment: a, description: t, purpose: ads, rule: age > 10, group: {name: g, priority: 1}}
+  - {segment: b, description: t, purpose: ads, rule: age > 5, group: {name: g, priority: 2}}
+  - {segment: rest, description: t, purpose: ads}
+  - {segment: of_b, description: t, purpose: ads, rule: in segment(b)}
+  - {segment: of_rest, description: t, purpose: ads, rule: in segment(rest) and not in segment(of_b)}
+"""
+    populate(ages(20, 7, 1, None))
+    decide(write(text))
+    assert published() == {"a": {"p0"}, "b": {"p1"}, "of_b": {"p1"}, "rest": {"p2", "p3"}, "of_rest": {"p2", "p3"}}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(
+    st.integers(0, 40).flatmap(
+        lambda size: st.lists(
+            st.tuples(st.lists(st.booleans(), min_size=size, max_size=size), st.integers(1, 3)), min_size=1, max_size=6
+        ).map(lambda rows: (size, rows))
+    ),
+    st.booleans(),
+)
+def test_nobody_has_two_places_and_nobody_loses_one(
+    given_rows: tuple[int, list[tuple[list[bool], int]]], with_fallback: bool
+) -> None:
+    size, rows = given_rows
+    rules = {f"s{n}": Bits.of(np.array(held, dtype=np.bool_)) for n, (held, _) in enumerate(rows)}
+    segments = [
+        Segment(f"s{n}", "t", "ads", parse("age > 1"), group=Place("g", priority))
+        for n, (_, priority) in enumerate(rows)
+    ]
+    fallback = "rest" if with_fallback else None
+    given_out = assign("g", segments, rules, fallback=fallback, size=size, score=lambda value: np.zeros(size))
+    taken = [ordinal for bits in given_out.values() for ordinal in bits.ordinals().tolist()]
+    union = {ordinal for bits in rules.values() for ordinal in bits.ordinals().tolist()}
+    assert len(taken) == len(set(taken))
+    assert set(taken) == (set(range(size)) if with_fallback else union)
+
+
+def test_who_stays_keeps_the_time_of_entry_and_changes_are_noted(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, now: datetime
+) -> None:
+    segments = write(one("grown", "age >= 18"))
+    populate(ages(20, 30, 10))
+    first = decide(segments, run_id="r1")
+    populate(ages(20, 17, 19))
+    later = now + timedelta(days=1)
+    second = decide(segments, at=later, run_id="r2")
+    assert (first.entered, first.left) == ({"grown": 2}, {})
+    assert (second.entered, second.left) == ({"grown": 1}, {"grown": 1})
+    rows = warehouse.sql("SELECT person_id, entered_at FROM segment.membership ORDER BY 1").to_pylist()
+    assert [(row["person_id"], row["entered_at"]) for row in rows] == [("p0", now), ("p2", later)]
+    changes = warehouse.sql('SELECT run_id, person_id, change, "at" FROM segment.change ORDER BY 1, 2').to_pylist()
+    assert [tuple(row.values()) for row in changes] == [
+        ("r1", "p0", "enter", now),
+        ("r1", "p1", "enter", now),
+        ("r2", "p1", "exit", later),
+        ("r2", "p2", "enter", later),
+    ]
+
+
+def test_publishing_the_same_again_changes_nothing(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse
+) -> None:
+    populate(ages(20, 30, 10))
+    segments = write(one("grown", "age >= 18"))
+    decide(segments, run_id="r1")
+    again = decide(segments, run_id="r2")
+    assert (again.entered, again.left) == ({}, {})
+    assert warehouse.count("segment.change") == 2
+
+
+def test_a_segment_that_is_no_longer_defined_loses_its_members(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    populate(ages(20))
+    decide(write(one("old", "age >= 18")), run_id="r1")
+    found = decide(write(one("new", "age >= 18")), run_id="r2")
+    assert published() == {"new": {"p0"}}
+    assert found.left == {"old": 1}
+
+
+def test_nothing_is_published_when_the_last_step_fails(
+    write: Write, decide: Decide, populate: Populate, published: Published, warehouse: DuckDBWarehouse
+) -> None:
+    populate(ages(20))
+    segments = write(one("grown", "age >= 18"))
+    decide(segments, run_id="r1")
+    populate(ages(20, 30))
+    # A view in the place of the table of changes makes the step fail after the memberships were worked out.
+    warehouse.sql("DROP TABLE segment.change")
+    warehouse.sql("CREATE VIEW segment.change AS SELECT 1 AS run_id")
+    with pytest.raises(StopRun):
+        decide(segments, run_id="r2")
+    assert published() == {"grown": {"p0"}}
+
+
+def test_sizes_below_the_minimum_are_flagged_and_still_published(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    populate(ages(20, 30, 10, 5))
+    found = decide(write(one("grown", "age >= 18", ", min_share: 60%")))
+    assert found.undersized == {"grown"}
+    assert found.notes == ("The segment 'grown' has 2 members; its minimum is 3.",)
+    assert published() == {"grown": {"p0", "p1"}}
+    assert decide(write(one("grown", "age >= 18", ", min_size: 2"))).undersized == frozenset()
+
+
+def test_an_empty_population_gives_empty_segments_and_a_note(write: Write, decide: Decide, populate: Populate) -> None:
+    populate({})
+    found = decide(write(LADDER))
+    assert (found.population, set(found.members.values())) == (0, {0})
+    assert "nobody" in found.notes[0]
+
+
+def test_columns_of_missing_values_alone_give_no_members(
+    write: Write, decide: Decide, populate: Populate, published: Published
+) -> None:
+    populate({"a": Person(), "b": Person()})
+    rule = "age > 1 or income < percentile(50 of income) or country == 'DE' or seen within last 3 days or subscribed"
+    found = decide(write(one("s", f'"{rule}"')))
+    assert published() == {}
+    assert found.thresholds == {"percentile(50 of income)": None}
+
+
+def test_people_without_a_profile_have_no_events_that_count(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, published: Published, now: datetime
+) -> None:
+    populate({"kept": Person(), "refused": Person({}, [Event("login", now)])})
+    warehouse.sql("DELETE FROM profile.person WHERE person_id = 'refused'")
+    decide(write(one("s", "count(login) >= 0")))
+    assert published() == {"s": {"kept"}}
+
+
+def test_a_person_twice_in_the_profile_stops_the_run(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse
+) -> None:
+    populate(ages(20))
+    warehouse.sql("INSERT INTO profile.person SELECT * FROM profile.person")
+    with pytest.raises(StopRun, match="2 rows for 1 persons"):
+        decide(write(one("s", "age > 3")))
+
+
+@pytest.mark.parametrize(
+    ("lost", "sentence"),
+    [
+        ("DROP TABLE profile.person", "The table profile.person is not there"),
+        ("DROP TABLE profile.event__login", "The table profile.event__login is not there"),
+        ("ALTER TABLE profile.person DROP COLUMN age", "has no column age"),
+    ],
+)
+def test_a_profile_that_lacks_something_stops_the_run(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, lost: str, sentence: str
+) -> None:
+    populate(ages(20))
+    warehouse.sql(lost)
+    with pytest.raises(StopRun, match=sentence):
+        decide(write(one("s", '"age > 3 and count(login) == 0"')))
+
+
+def test_many_features_of_one_event_are_worked_out_in_pieces(
+    write: Write, decide: Decide, populate: Populate, published: Published, now: datetime
+) -> None:
+    events = [Event("login", now - timedelta(days=day)) for day in range(100)]
+    populate({"p": Person({}, events), "q": Person()})
+    rule = " and ".join(f"count(login, last {days} days) == {days + 1}" for days in range(1, 90))
+    decide(write(one("s", f'"{rule}"')))
+    assert published() == {"s": {"p"}}
