@@ -156,6 +156,18 @@ def test_a_taken_port_is_a_sentence(sandbox: Sandbox) -> None:
         Sandbox(sandbox.port).start()
 
 
+def test_an_impossible_port_is_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="99999 is no port"):
+        Sandbox(99_999).start()
+
+
+def test_an_answer_does_not_wait_for_delayed_acknowledgements(hubspot: httpx.Client) -> None:
+    """With Nagle's algorithm on, each of these would take 40 ms."""
+    begun = time.monotonic()
+    statuses(hubspot, 25)
+    assert time.monotonic() - begun < 25 * 0.04
+
+
 def test_a_folder_without_contacts_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no crm_contacts\.jsonl"):
         Sandbox(data_folder=tmp_path)

@@ -108,7 +108,7 @@ def page_of(call: Call, items: Sequence[T], *, default: int, most: int) -> tuple
     cursor = call.query("page[cursor]")
     begin = _place(cursor) if cursor else 0
     following = begin if call.repeats_cursor() and cursor else begin + size
-    links: dict[str, str | None] = {"self": str(call.request.url), "next": None, "prev": None}
+    links = {"self": str(call.request.url)}  # the description has no null for a page that is not there
     if begin + size < len(items):
         links["next"] = str(call.request.url.include_query_params(**{"page[cursor]": _cursor(following)}))
     return list(items[begin : begin + size]), links

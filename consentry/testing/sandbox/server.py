@@ -194,12 +194,24 @@ def _settings(app: Any) -> uvicorn.Config:  # an ASGI application, see Sandbox.a
 
 
 def _listen(port: int) -> socket.socket:
+    # asyncio switches Nagle's algorithm off only for sockets that say that they are TCP; with it on, every
+    # answer waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server((HOST, port), backlog=512)
+        listener.bind((HOST, port))
+        listener.listen(512)
+    except OverflowError:
+        listener.close()
+        raise ConfigError(
+            f"{port} is no port. Choose one from 1 to 65535, or 0 for any free one.", code="port"
+        ) from None
     except OSError as error:
+        listener.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
         message = f"Port {port} on {HOST} {reason}. End the program that listens there, or choose another port."
         raise ConfigError(message, code="port_in_use") from None
+    return listener
 
 
 def _contacts_file(folder: Path | None) -> Path | None:
