@@ -36,26 +36,20 @@ def test_klaviyos_client_imports_profiles_and_fills_a_list(sandbox: Sandbox) -> 
 def test_hubspots_client_reads_searches_and_changes_contacts_and_lists(sandbox: Sandbox) -> None:
     """hubspot-api-client 12, which uses the v3 paths."""
     package = pytest.importorskip("hubspot", reason="Install the dependency group `reference`.")
-    from hubspot.crm.contacts import (
-        Filter,
-        FilterGroup,
-        PublicObjectSearchRequest,
-        SimplePublicObjectInput,
-    )
-    from hubspot.crm.lists import ListCreateRequest
-
+    contacts: Any = pytest.importorskip("hubspot.crm.contacts")
+    lists: Any = pytest.importorskip("hubspot.crm.lists")
     client: Any = package.HubSpot(access_token="sandbox-hubspot", host=sandbox.url("hubspot"))
     assert len(client.crm.contacts.basic_api.get_page(limit=100).results) == 100
-    changed = SimplePublicObjectInput(properties={"country": "FR"})
+    changed = contacts.SimplePublicObjectInput(properties={"country": "FR"})
     client.crm.contacts.basic_api.update("3", simple_public_object_input=changed)
-    group = FilterGroup(filters=[Filter(property_name="country", operator="EQ", value="FR")])
-    request = PublicObjectSearchRequest(
+    group = contacts.FilterGroup(filters=[contacts.Filter(property_name="country", operator="EQ", value="FR")])
+    request = contacts.PublicObjectSearchRequest(
         filter_groups=[group], sorts=[], properties=["email"], limit=10, after="0", query=""
     )
     found = client.crm.contacts.search_api.do_search(public_object_search_request=request)
     assert [one.properties["email"] for one in found.results] == ["person3@example.com"]
     made = client.crm.lists.lists_api.create(
-        list_create_request=ListCreateRequest(name="Newsletter", object_type_id="0-1", processing_type="MANUAL")
+        list_create_request=lists.ListCreateRequest(name="Newsletter", object_type_id="0-1", processing_type="MANUAL")
     )
     added = client.crm.lists.memberships_api.add(made.list.list_id, ["3", "999"])
     assert (added.records_ids_added, added.record_ids_missing) == (["3"], ["999"])
