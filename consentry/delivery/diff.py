@@ -27,8 +27,8 @@ class Difference:
 
     members: in the segment. desired: of these, allowed and not held out. held: in the audience as far as
     acknowledged, or perhaps. removes_consent: to be taken out because they refused or their consent ended;
-    removes_left: for any other cause, which the guards count. waiting: held back by a dead letter. refused: members that the
-    policy refuses, by reason.
+    removes_left: for any other cause, which the guards count. waiting: held back by a dead letter.
+    refused: members that the policy refuses, by reason.
     """
 
     members: int

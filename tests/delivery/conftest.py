@@ -12,10 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from delivery_world import World
 
+from consentry.warehouse import DuckDBWarehouse
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """Return a world with nobody in it."""
-    world = World(tmp_path)
+    world = World(tmp_path, warehouse=DuckDBWarehouse(threads=1))
     yield world
     world.close()
