@@ -152,6 +152,8 @@ class Judge:
 
     def _judged(self, typed: pl.DataFrame) -> dict[int, pl.Series]:
         """Run Pandera once over the frame; return a mask of failing rows for each rule that has some."""
+        if typed.is_empty():
+            return {}
         frame = typed.with_columns(_compared(rule).alias(f"{_COMPARED}{number}") for number, rule in self._compares)
         # A LazyFrame would be checked for its types alone, and bad rows pass.
         assert isinstance(frame, pl.DataFrame)

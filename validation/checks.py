@@ -146,7 +146,16 @@ def bound(value: Any, dtype: pl.DataType) -> Any:
     fits = {pl.String: str, pl.Boolean: bool}.get(type(dtype), (int, float))
     if not isinstance(value, fits) or (is_number(dtype) and isinstance(value, bool)):
         raise Unusable(f"{value!r} is no value of the type {dtype}.")
-    return value
+    return _as_number(value, dtype) if isinstance(value, int | float) and is_number(dtype) else value
+
+
+def _as_number(value: int | float, dtype: pl.DataType) -> int | float:
+    # is_in compares values of one type only, so that 1 must be 1.0 in a column of fractions.
+    if dtype.is_float():
+        return float(value)
+    if value != int(value):
+        raise Unusable(f"{value!r} is no whole number, and the column has the type {dtype}.")
+    return int(value)
 
 
 def _checked(name: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Check:
@@ -161,7 +170,12 @@ def _checked(name: str, arguments: Mapping[str, Any], options: Mapping[str, Any]
         # Pandera's polars backend writes '^' before the pattern, which in 'a|b' binds to 'a' alone.
         kept["pattern"] = f"^(?:{kept['pattern']})"
     extra = {key: item for key, item in options.items() if key != "error"}
-    made: Check = getattr(Check, name)(**kept, **extra)
+    try:
+        made: Check = getattr(Check, name)(**kept, **extra)
+    except (TypeError, ValueError):
+        # Pandera refuses a range whose ends are the wrong way round, or of two kinds.
+        shown = " and ".join(str(item) for item in arguments.values())
+        raise Unusable(f"No value can be {name} of {shown}.") from None
     return made
 
 

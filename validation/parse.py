@@ -43,7 +43,8 @@ def parsed(contract: Contract, raw: pl.DataFrame) -> pl.DataFrame:
     A cell that has a value and cannot be read is null and marked; NaN is null and not marked. A column that the
     raw frame lacks is null throughout.
     """
-    reads = {column.name: _Reader(column, raw) for column in contract.columns}
+    schema = raw.schema
+    reads = {column.name: _Reader(column, schema.get(column.name, pl.Null())) for column in contract.columns}
     typed = {name: reader.value(reads).alias(name) for name, reader in reads.items()}
     frame = raw.lazy().with_columns(reader.text().alias(f"text:{name}") for name, reader in reads.items())
     frame = frame.with_columns(value.alias(f"value:{name}") for name, value in typed.items())
@@ -57,12 +58,12 @@ def parsed(contract: Contract, raw: pl.DataFrame) -> pl.DataFrame:
 
 
 class _Reader:
-    """How one column of a contract is read from the raw frame it is given."""
+    """How one column of a contract is read from raw values of one type."""
 
-    def __init__(self, column: Column, raw: pl.DataFrame) -> None:
+    def __init__(self, column: Column, source: pl.DataType) -> None:
         self.column = column
         self.name = column.name
-        self.source = raw.schema.get(column.name, pl.Null())
+        self.source = source
         self.converter = next((s for s in column.parse if step_name(s) in CONVERTERS), None)
         self.direct = self._is_direct()
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from consentry.config import Model
+from consentry.model.names import did_you_mean
 
 Severity = Literal["warn", "quarantine", "fail"]
 Scalar = str | int | float | bool | None
@@ -84,6 +85,10 @@ _BARE_WITH_SETTINGS = {"number", "percent", "timestamp", "phone", "country"}
 
 def _as_step(value: object) -> object:
     """Read a bare word as a step without settings."""
+    word = value if isinstance(value, str) else next(iter(value), "") if isinstance(value, dict) else ""
+    if isinstance(word, str) and word and word not in Step.model_fields:
+        hint = did_you_mean(word, Step.model_fields) or f"; the steps are: {', '.join(Step.model_fields)}"
+        raise ValueError(f"the step {word!r} is not known here{hint.removesuffix('?')}")
     if isinstance(value, str):
         return {value: {} if value in _BARE_WITH_SETTINGS else True}
     if isinstance(value, dict) and len(value) != 1:

@@ -110,7 +110,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Contract:
     return written(tmp_path_factory.mktemp("impute"), PROFILE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=st.lists(ROW, max_size=20))
 def test_imputing_never_changes_an_observed_value(made: Contract, rows: list[tuple[Any, ...]]) -> None:
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
@@ -118,11 +118,11 @@ def test_imputing_never_changes_an_observed_value(made: Contract, rows: list[tup
     data = people(**{name: list(values) for name, values in zip(names, columns, strict=True)})
     warehouse = DuckDBWarehouse()
     done, found = filled(warehouse, made, data)
-    assert found.select(KINDS).equals(data)
+    assert found.select(*KINDS).equals(data, null_equal=True)
     for name in ("age", "spend", "tier", "wish"):
-        missing = data[name].is_null() | (data[name].is_nan().fill_null(False) if name == "spend" else False)
+        missing = data[name].fill_nan(None).is_null() if name == "spend" else data[name].is_null()
         assert not (found[f"{name}__imputed"].is_not_null() & ~missing).any()
         assert done.cells[name] == found[f"{name}__imputed"].count()
-    assert found["age__imputed"].max() is None or found["age__imputed"].drop_nulls().max() <= 100  # type: ignore[operator]
+    assert (found["age__imputed"].drop_nulls() <= 100).all()
     assert warehouse.count("profile.imputation") == sum(done.cells.values())
     warehouse.close()

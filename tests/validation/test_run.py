@@ -240,7 +240,7 @@ def test_columns_beside_the_contract_are_carried_as_they_are(
     slim = contract("strict: filter\n" + PEOPLE)
     check(warehouse, slim)
     assert "note" not in warehouse.columns("clean.crm__people")
-    with pytest.raises(StopRun, match="strict contract .* lacks: note"):
+    with pytest.raises(StopRun, match=r"strict contract .* lacks: note"):
         check(warehouse, contract("strict: true\n" + PEOPLE))
 
 
