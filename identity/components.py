@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-Ints = npt.NDArray[np.int64]
+from consentry.identity.codes import Ints
 
 
 def components(records: int, values: int, r: Ints, v: Ints) -> Ints:

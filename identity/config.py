@@ -110,6 +110,8 @@ class IdentityConfig(Model):
     """The `identity` block of a job.
 
     agreement: columns of the customer records that, all equal, make two records of a shared value one person.
+    contradiction: the column that, clearly different, makes two records of a shared e-mail or phone two people;
+    null for none.
     large_person: customer records of one person beyond which an alarm is raised, and records on one value beyond
     which it no longer speaks for others.
     """
@@ -117,6 +119,7 @@ class IdentityConfig(Model):
     identifiers: dict[Name, IdentifierRule] = Field(default_factory=dict)
     golden: GoldenRules = Field(default_factory=GoldenRules)
     agreement: tuple[Name, ...] = ("given_name", "family_name")
+    contradiction: Name | None = "given_name"
     large_person: int = Field(default=100, ge=2)
 
     def rule(self, type: str) -> Rule:

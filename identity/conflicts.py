@@ -2,9 +2,9 @@
 
 A component in which a unique type has two values, or any type more than `max_per_person`, is built again value
 by value, strongest type first (Adobe's Identity Optimization Algorithm drops the weakest links, too). A value
-that would join people whose unique identifiers differ is ambiguous: it joins none of them. Of its records that
-belong to nobody, one that agrees with exactly one of these people (agreement columns) joins that one, and the rest
-become one person of their own (Snowplow Identities). Components without a
+that would join people whose unique identifiers differ, or whose records contradict each other, is ambiguous: it
+joins none of them. A record on it that can be only one of these people, or agrees with exactly one (agreement
+columns), joins that one, and the rest become one person of their own (Snowplow Identities). Components without a
 contradiction never come here, and would come out unchanged: a part of what fits fits.
 """
 
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from consentry.identity.components import Ints, components
+from consentry.identity.codes import Flags, Ints
+from consentry.identity.components import components, lowest_member
 from consentry.identity.config import Rule
-from consentry.identity.graph import Flags, Graph
+from consentry.identity.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def partition(graph: Graph, live: Flags) -> Partition:
     if broken.any():
         inside = broken[labels[r]]
         _rebuild(graph, labels, r[inside], v[inside])
+        labels = lowest_member(labels)
     pairs = np.unique(np.stack([v, labels[r]], axis=1), axis=0)
     persons = np.bincount(pairs[:, 0], minlength=graph.values)
     ambiguous = np.flatnonzero(persons > 1)
@@ -57,6 +59,8 @@ def _broken(graph: Graph, labels: Ints, r: Ints, v: Ints) -> Flags:
     )
     broken = np.zeros(graph.records, dtype=np.bool_)
     broken[home[held[count[slot] > limit[held]]]] = True
+    one, other = graph.foes[:, 0], graph.foes[:, 1]
+    broken[labels[one[labels[one] == labels[other]]]] = True
     return broken
 
 
@@ -68,6 +72,8 @@ def _rebuild(graph: Graph, labels: Ints, r: Ints, v: Ints) -> None:
     type_of = graph.type_of
     for value, record in edges:
         forest.seat(record, int(type_of[value]), value, int(graph.signature[record]))
+    for one, other in graph.foes.tolist():
+        forest.part(one, other)
     for value, records in _stars(edges):
         forest.join(int(type_of[value]), value, records)
     inside = np.unique(r)
@@ -93,6 +99,7 @@ class _Forest:
     parent: dict[int, int] = field(default_factory=dict)
     held: dict[int, Held] = field(default_factory=dict)
     signatures: dict[int, set[int]] = field(default_factory=dict)
+    foes: dict[int, set[int]] = field(default_factory=dict)
 
     def seat(self, record: int, type_: int, value: int, signature: int) -> None:
         """Enter a record; what it holds of a unique type is its own, whatever comes."""
@@ -101,6 +108,12 @@ class _Forest:
         held = self.held.setdefault(record, {})
         if self.types[type_].unique:
             held.setdefault(type_, set()).add(value)
+
+    def part(self, one: int, other: int) -> None:
+        """Note that two records are two people, unless a unique identifier joins them."""
+        if one in self.parent and other in self.parent:
+            self.foes.setdefault(one, set()).add(other)
+            self.foes.setdefault(other, set()).add(one)
 
     def find(self, record: int) -> int:
         """Return the root of a record's group."""
@@ -116,30 +129,45 @@ class _Forest:
         roots = sorted({self.find(record) for record in records})
         able = [root for root in roots if self._fits([{type_: {value}}, self.held[root]])]
         whole = [self.held[root] for root in able]
-        if self._fits(whole):
-            self._unite(able, type_, value)
-        elif clash := self._clash(whole):
-            self._settle(able, clash, type_, value)
+        clash = self._clash(whole)
+        foes = set() if self.types[type_].unique else self._at_odds(able)
+        if clash or foes:
+            self._settle(able, {root for root in able if clash & self.held[root].keys()} | foes, type_, value)
         else:
-            self._unite(self._as_many(able), type_, value)
+            self._unite(able if self._fits(whole) else self._as_many(able), type_, value)
 
-    def _settle(self, roots: list[int], clash: set[int], type_: int, value: int) -> None:
-        """Let those who are somebody already be; send each of the others to the one it agrees with, or together."""
-        somebody = [root for root in roots if clash & self.held[root].keys()]
-        waiting = sorted(set(roots) - set(somebody))
-        called: dict[int, list[int]] = {}
-        for root in somebody:
-            for signature in self.signatures[root]:
-                called.setdefault(signature, []).append(root)
-        rest = []
-        for root in waiting:
-            friends = {friend for signature in self.signatures[root] for friend in called.get(signature, ())}
-            friend = friends.pop() if len(friends) == 1 else None
-            if friend is None or not self._fits([self.held[self.find(friend)], self.held[root]]):
-                rest.append(root)
+    def _at_odds(self, roots: list[int]) -> set[int]:
+        """Return those of the groups that contradict another of them."""
+        return {root for root in roots if not self._foes_of(root).isdisjoint(roots)}
+
+    def _foes_of(self, root: int) -> set[int]:
+        return {self.find(record) for record in self.foes.get(root, ())}
+
+    def _settle(self, roots: list[int], somebody: set[int], type_: int, value: int) -> None:
+        """Let people who contradict each other be; send each other group to the one it agrees with, or together."""
+        people: list[int] = []
+        # Whoever contradicts the most is the surest to be somebody; a group that fits two of them joins neither.
+        for root in sorted(somebody, key=lambda root: (-len(self._foes_of(root) & somebody), root)):
+            able = [person for person in people if self._may_meet(person, root)]
+            if len(able) == 1:
+                self._unite([able[0], root], type_, value)
             else:
-                self._unite(sorted((self.find(friend), root)), type_, value)
+                people.append(root)
+        called: dict[int, list[int]] = {}
+        for person in people:
+            for signature in self.signatures[person]:
+                called.setdefault(signature, []).append(person)
+        rest = []
+        for root in sorted(set(roots) - somebody):
+            friends = {friend for signature in self.signatures[root] for friend in called.get(signature, ())}
+            if len(friends) == 1 and self._may_meet(friend := friends.pop(), root):
+                self._unite([friend, root], type_, value)
+            else:
+                rest.append(root)
         self._unite(self._as_many(rest), type_, value)
+
+    def _may_meet(self, one: int, other: int) -> bool:
+        return self._fits([self.held[one], self.held[other]]) and other not in self._foes_of(one)
 
     def _fits(self, parts: list[Held]) -> bool:
         return not self._over(parts)
@@ -173,6 +201,7 @@ class _Forest:
         for root in others:
             self.parent[root] = first
             self.signatures[first] |= self.signatures.pop(root)
+            self.foes.setdefault(first, set()).update(self.foes.pop(root, ()))
             for kind, values in self.held.pop(root).items():
                 mine.setdefault(kind, set()).update(values)
         if self.types[type_].max_per_person is not None:

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from consentry.identity.components import Ints
+from consentry.identity.codes import Flags, Ints, ints
 from consentry.identity.config import IdentityConfig, Rule
+from consentry.identity.contradiction import foes
 from consentry.identity.normalise import normalise
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,7 @@ class Graph:
     r, v: the edges, as codes; records are numbered by record id, values by priority of their type, type, value.
     types: the rules; type_of: for each value the position of its rule. customer: which records are customer
     records (the others are events). signature: for each record what its agreement columns say, -1 for nothing.
+    foes: pairs of records that share a weak value and contradict each other, one pair a line.
     """
 
     records: int
@@ -33,6 +33,7 @@ class Graph:
     v: Ints
     customer: Flags
     signature: Ints
+    foes: Ints
 
     @property
     def values(self) -> int:
@@ -62,7 +63,7 @@ def stage(warehouse: Warehouse, config: IdentityConfig) -> Graph:
         " FROM (SELECT DISTINCT type, value FROM identity.staged_identifier WHERE status = 'ok')"
         " JOIN identity.staged_type USING (type)"
     )
-    return _read(warehouse, types)
+    return _read(warehouse, types, foes(warehouse, config, types))
 
 
 def _stage_types(warehouse: Warehouse, config: IdentityConfig) -> tuple[Rule, ...]:
@@ -99,7 +100,7 @@ def _signature(config: IdentityConfig, columns: dict[str, str]) -> str:
     return " || chr(31) || ".join(parts)
 
 
-def _read(warehouse: Warehouse, types: tuple[Rule, ...]) -> Graph:
+def _read(warehouse: Warehouse, types: tuple[Rule, ...], pairs: Ints) -> Graph:
     records = warehouse.sql("SELECT customer, signature FROM identity.staged_record ORDER BY r")
     values = warehouse.sql("SELECT t FROM identity.staged_value ORDER BY v")
     edges = warehouse.sql(
@@ -114,10 +115,5 @@ def _read(warehouse: Warehouse, types: tuple[Rule, ...]) -> Graph:
         v=ints(edges["v"]),
         customer=records["customer"].to_numpy().astype(np.bool_),
         signature=ints(records["signature"]),
+        foes=pairs,
     )
-
-
-def ints(column: pa.ChunkedArray) -> Ints:
-    """Return a column of whole numbers as numpy holds them."""
-    codes: Ints = column.to_numpy().astype(np.int64)
-    return codes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from consentry.identity.components import Ints
+from consentry.identity.codes import Ints
 
 
 def inherit(cluster: Ints, person: Ints, clusters: int, persons: int) -> Ints:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from consentry.identity.components import Ints, components
-from consentry.identity.graph import Flags, Graph
+from consentry.identity.codes import Flags, Ints
+from consentry.identity.components import components
+from consentry.identity.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)

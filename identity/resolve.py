@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from consentry.errors import StopRun
-from consentry.identity.components import Ints
+from consentry.identity.codes import Ints, ints
 from consentry.identity.config import IdentityConfig
 from consentry.identity.conflicts import Partition, partition
-from consentry.identity.graph import Graph, ints, stage
+from consentry.identity.graph import Graph, stage
 from consentry.identity.protect import Shared, links, shared_values
 from consentry.identity.publish import publish, stage_people
 from consentry.identity.succession import Succession, former_people, linking_values, succeed

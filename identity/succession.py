@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from consentry.identity.components import Ints
-from consentry.identity.graph import Flags, Graph, ints
+from consentry.identity.codes import Flags, Ints, ints
+from consentry.identity.graph import Graph
 from consentry.identity.inherit import heirs, inherit
 from consentry.model.ids import uuid7s
 from consentry.warehouse import Warehouse

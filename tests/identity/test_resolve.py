@@ -160,6 +160,44 @@ def test_an_ambiguous_mailbox_goes_to_the_one_whose_name_agrees(warehouse: DuckD
     assert groups(warehouse) == {frozenset({"shop:1"}), frozenset({"shop:2", "crm:1"}), frozenset({"crm:2"})}
 
 
+def home(record_id: str, given: str | None, family: str = "Lee", **more: str) -> Record:
+    shared = {"email": "home@example.com", "phone": "+447700900123"}
+    return Record(record_id, shared | more, columns={"given_name": given, "family_name": family})
+
+
+def test_a_family_that_shares_a_mailbox_and_a_phone_is_not_one_person(warehouse: DuckDBWarehouse) -> None:
+    run(warehouse, [home("crm:1", "Ann"), home("crm:2", "Bo"), home("shop:1", "Ann"), home("shop:2", "Bó")])
+    assert groups(warehouse) == {frozenset({"crm:1", "shop:1"}), frozenset({"crm:2", "shop:2"})}
+    reasons = warehouse.sql("SELECT type, reason FROM identity.demoted ORDER BY type").to_pylist()
+    assert [tuple(row.values()) for row in reasons] == [("email", "conflict"), ("phone", "conflict")]
+
+
+@pytest.mark.parametrize(("one", "other"), [("Ann", "Anne"), ("Ann", "A."), ("Alex", "Alexander"), ("Ann", "Unknown")])
+def test_spellings_of_one_name_do_not_part(warehouse: DuckDBWarehouse, one: str, other: str) -> None:
+    assert run(warehouse, [home("crm:1", one), home("crm:2", other)]).persons == 1
+
+
+def test_swapped_missing_and_changed_family_names_do_not_part(warehouse: DuckDBWarehouse) -> None:
+    assert run(warehouse, [home("crm:1", "Ann"), home("crm:2", "Lee", "Ann"), home("crm:3", None)]).persons == 1
+    forget(warehouse)
+    assert run(warehouse, [home("crm:1", "Ann"), home("crm:2", "Ann", "Moss")]).persons == 1
+
+
+def test_a_unique_id_is_believed_before_a_name(warehouse: DuckDBWarehouse) -> None:
+    records = [home("crm:1", "Robert", customer_number="7"), home("shop:1", "Bob", customer_number="7")]
+    assert run(warehouse, records).persons == 1
+
+
+def test_a_record_of_a_family_that_names_nobody_joins_nobody(warehouse: DuckDBWarehouse) -> None:
+    run(warehouse, [home("crm:1", "Ann"), home("crm:2", "Bo"), home("crm:3", None)])
+    assert len(groups(warehouse)) == 3
+
+
+def test_names_part_nobody_when_the_job_says_so(warehouse: DuckDBWarehouse) -> None:
+    config = IdentityConfig.model_validate({"contradiction": None})
+    assert run(warehouse, [home("crm:1", "Ann"), home("crm:2", "Bo")], config).persons == 1
+
+
 def test_a_record_with_two_unique_ids_stays_alone(warehouse: DuckDBWarehouse) -> None:
     records = [Record(f"crm:{n}", {"customer_number": str(n)}) for n in (1, 2)]
     run(warehouse, [*records, Record("shop:12", {"customer_number": ["1", "2"]})])
@@ -236,7 +274,9 @@ _VALUES = st.lists(
     ),
     max_size=3,
 )
-_NAMES = st.sampled_from([{}, {"given_name": "Ann", "family_name": "Lee"}, {"given_name": "Bo", "family_name": "Lee"}])
+_NAMES = st.sampled_from(
+    [{}, {"given_name": "Ann", "family_name": "Lee"}, {"given_name": "Bo", "family_name": "Lee"}, {"given_name": "Cy"}]
+)
 
 
 @st.composite
