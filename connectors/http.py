@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,8 @@ class HttpClient:
         self._pause = pause or _as_headers_say
         self._sleep, self._clock = sleep, clock
         self._client = httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False)
+        # Connections are let go with the client, also when nobody closes it.
+        weakref.finalize(self, self._client.close)
 
     def __repr__(self) -> str:
         return f"HttpClient({self.vendor}, {urlsplit(self.base_url).hostname})"
