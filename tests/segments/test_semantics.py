@@ -218,3 +218,17 @@ def test_consent_is_no_part_of_a_rule(catalog: Catalog) -> None:
 def test_the_judge_knows_no_future(now: datetime) -> None:
     judge = Judge(ago(now, "login", -1), Clock(now, Catalog({}).zone()))
     assert not judge.holds(parse("count(login) > 0"))
+
+
+@pytest.mark.parametrize(
+    "where", ["category != 'hats'", "category not in ('hats')", "value <= 5", "gift", "gift == false"]
+)
+def test_inside_where_a_comparison_with_a_missing_value_is_false(who: Who, now: datetime, where: str) -> None:
+    assert who(f"count(purchase where {where}) > 0", {"missing": ago(now, "purchase", 5)}) == set()
+    assert who(f"count(purchase where not {where}) > 0", {"missing": ago(now, "purchase", 5)}) == {"missing"}
+
+
+def test_events_of_one_instant_all_count_in_any_window(who: Who, now: datetime) -> None:
+    people = {"p": ago(now, "purchase", 60, 60, 120)}
+    assert who("count(purchase, any 1 minute) == 3", people) == {"p"}
+    assert who("count(purchase, any 1 minute) == 2", {"q": ago(now, "purchase", 60, 60, 121)}) == {"q"}
