@@ -97,7 +97,7 @@ class Gate:
 
     def admit(self, target: Target) -> None:
         """Raise ConfigError with every way in which a target asks for what the policy does not grant it."""
-        faults = list(self._faults(target))
+        faults = [f"{self.policy.path}: {fault}" for fault in refusals(self.policy, target)]
         if faults:
             raise ConfigError(*faults)
 
@@ -221,26 +221,28 @@ class Gate:
             min_notice=purpose.min_notice_version,
         )
 
-    def _faults(self, target: Target) -> Iterator[str]:
-        known = self.policy.destinations
-        destination = known.get(target.destination)
-        place = f"{self.policy.path}: sync {target.name!r}"
-        if destination is None:
-            hint = did_you_mean(target.destination, known) or "."
-            yield f"{place}: the policy has no destination {target.destination!r}{hint} Nothing may go there."
-            return
-        if target.purpose not in self.policy.purposes:
-            hint = did_you_mean(target.purpose, self.policy.purposes) or "."
-            yield f"{place}: the policy has no purpose {target.purpose!r}{hint}"
-        elif target.purpose not in destination.purposes_all_of:
-            yield (
-                f"{place}: the destination {target.destination!r} is not for purpose {target.purpose!r}. "
-                "Add it to its 'purposes_all_of', or use another destination."
-            )
-        if not target.identifiers:
-            known_here = ", ".join(destination.identifiers)
-            yield f"{place}: no identifier is sent. Name those of the destination: {known_here}."
-        yield from _unnamed(place, target, destination)
+
+def refusals(policy: Policy, target: Target) -> Iterator[str]:
+    """Yield every way in which a target asks for what the policy does not grant it, one sentence each."""
+    known = policy.destinations
+    destination = known.get(target.destination)
+    place = f"sync {target.name!r}"
+    if destination is None:
+        hint = did_you_mean(target.destination, known) or "."
+        yield f"{place}: the policy has no destination {target.destination!r}{hint} Nothing may go there."
+        return
+    if target.purpose not in policy.purposes:
+        hint = did_you_mean(target.purpose, policy.purposes) or "."
+        yield f"{place}: the policy has no purpose {target.purpose!r}{hint}"
+    elif target.purpose not in destination.purposes_all_of:
+        yield (
+            f"{place}: the destination {target.destination!r} is not for purpose {target.purpose!r}. "
+            "Add it to its 'purposes_all_of', or use another destination."
+        )
+    if not target.identifiers:
+        known_here = ", ".join(destination.identifiers)
+        yield f"{place}: no identifier is sent. Name those of the destination: {known_here}."
+    yield from _unnamed(place, target, destination)
 
 
 def _unnamed(place: str, target: Target, destination: Destination) -> Iterator[str]:

@@ -69,7 +69,8 @@ def read_row(row: Mapping[str, object], policy: Policy, *, now: datetime) -> Rep
         return "no_event_id" if event_id is None else "incomplete"
     value = normal(kind, str(row.get("identifier_value") or ""), _text(row.get("region")))
     if value is None:
-        return "no_region" if kind == "phone" and not row.get("region") else "invalid_identifier"
+        local = kind == "phone" and not str(row.get("identifier_value") or "+").strip().startswith("+")
+        return "no_region" if local and not row.get("region") else "invalid_identifier"
     state, purpose, noted = _meaning(row, source, policy)
     effective, fault = _effective(row.get("effective_at"), policy, now)
     if fault:

@@ -75,15 +75,11 @@ class Keyring:
 
     @classmethod
     def _from_text(cls, text: str, place: str) -> Keyring:
-        try:
-            content = json.loads(text)
-            masters = {int(version): bytes.fromhex(key) for version, key in content["keys"].items()}
-            active, known = int(content["active"]), content["format"] == _FORMAT
-        except (ValueError, KeyError, TypeError, AttributeError):
-            known = False
-        if not known:
+        found = _parsed(text)
+        if found is None:
             # Raised outside the handler: the reader's own error quotes what it could not read.
             raise StopRun(f"The key file {place} is not a key file of format {_FORMAT}. Restore it.", code="no_key")
+        masters, active = found
         return cls(masters, active=active)
 
     def key(self, domain: str, field: str, purpose: str, *, version: int | None = None) -> bytes:
@@ -106,6 +102,15 @@ class Keyring:
                 raise ValueError("A domain, field or purpose of a key is neither empty nor holds '|'.")
         info = "|".join((_LABEL, domain, field, purpose, f"k{version}")).encode()
         return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self._masters[version])
+
+
+def _parsed(text: str) -> tuple[dict[int, bytes], int] | None:
+    try:
+        content = json.loads(text)
+        masters = {int(version): bytes.fromhex(key) for version, key in content["keys"].items()}
+        return (masters, int(content["active"])) if content["format"] == _FORMAT else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _create(path: Path) -> None:

@@ -220,10 +220,10 @@ def _head(connection: sa.Connection) -> tuple[int, str]:
 
 def _plain(rows: Iterable[pa.RecordBatch | Row]) -> Iterator[Row]:
     for row in rows:
-        if isinstance(row, pa.RecordBatch):
-            yield from row.to_pylist()
-        else:
+        if isinstance(row, Mapping):
             yield row
+        else:
+            yield from row.to_pylist()
 
 
 def _chunks(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:

@@ -54,7 +54,11 @@ def mirror(store: Store, warehouse: Warehouse) -> int:
     after = _copied(store, warehouse)
     c = consent_event.c
     query = sa.select(consent_event).where(c.seq > after).order_by(c.seq)
-    return warehouse.write(EVENTS, _batches(_rows(store, query)), schema=_SCHEMA, mode="append" if after else "replace")
+    copied = 0
+    # One write a batch: an engine may pull rows from a thread of its own, where SQLite's connection is not at home.
+    for batch in _batches(_rows(store, query)):
+        copied += warehouse.write(EVENTS, [batch], schema=_SCHEMA, mode="append" if after or copied else "replace")
+    return copied
 
 
 def _copied(store: Store, warehouse: Warehouse) -> int:

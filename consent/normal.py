@@ -51,8 +51,13 @@ def squeezed(text: str) -> str:
     """Return the text in NFKC without white space and invisible characters."""
     if text.isascii() and text.isprintable() and " " not in text:
         return text
-    plain = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+    plain = ""
+    # What is taken out can let a mark join the letter before it, which NFKC then writes as one.
+    while plain != text:
+        plain = text
+        composed = unicodedata.normalize("NFKC", plain)
+        text = "".join(c for c in composed if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+    return text
 
 
 def _email_forms(text: str) -> tuple[str, ...]:

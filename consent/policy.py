@@ -179,10 +179,10 @@ _STATES: Mapping[str, States] = {
 
 def read_policy(path: Path, faults: Faults) -> Policy | None:
     """Read a policy file, or return None with every fault noted under its file and line."""
+    known = len(faults.found)
     document = read_document(path, faults)
     if document is None:
         return None
-    known = len(faults.found)
     file = bind(document, PolicyFile, faults)
     if file is None:
         return None
@@ -236,8 +236,11 @@ def _unfounded(name: str, purpose: Purpose) -> Iterator[Finding]:
 
 def _undeclared(file: PolicyFile, name: str, destination: Destination) -> Iterator[Finding]:
     for number, purpose in enumerate(destination.purposes_all_of):
+        where = ("destinations", name, "purposes_all_of", number)
         if purpose not in file.purposes:
-            yield ("destinations", name, "purposes_all_of", number), _unknown_purpose(file, purpose)
+            yield where, _unknown_purpose(file, purpose)
+        if purpose in destination.purposes_all_of[:number]:
+            yield where, f"The purpose {purpose!r} stands here twice. Keep it once."
 
 
 def _untransferable(name: str, destination: Destination) -> Iterator[Finding]:

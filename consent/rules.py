@@ -24,6 +24,7 @@ UNMAPPED = "unmapped"
 ANY = "*"
 # First hit decides: of several refusals a person is told the first of this list.
 REASONS = (
+    "no_policy",
     "suppressed",
     "objected",
     "merged_conflict",
@@ -137,7 +138,7 @@ def decide(
     visible = [event for event in events if not event.grants or event.effective_at <= rule.as_of]
     regime = _regime(visible)
     answers = [_for_purpose(subjects, visible, suppressed, regime, purpose, rule) for purpose in rule.purposes]
-    refusal = min((answer.reason for answer in answers), key=RANK.__getitem__, default="no_record")
+    refusal = min((answer.reason for answer in answers), key=RANK.__getitem__, default="no_policy")
     if refusal != ALLOW:
         return Answer(refusal)
     kinds = frozenset.intersection(*(answer.kinds for answer in answers))

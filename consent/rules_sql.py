@@ -168,6 +168,9 @@ WITH people AS (
     SELECT f.person_id, f.target, l.kinds, CASE WHEN f.rank = {RANK["allow"]} AND f.has_kinds AND l.kinds IS NULL
         THEN {RANK["identifier_scope"]} ELSE f.rank END AS rank
     FROM firsts f LEFT JOIN listed l ON l.person_id = f.person_id AND l.target = f.target
+    UNION ALL
+    SELECT people.person_id, t.target, NULL, {RANK["no_policy"]}
+    FROM people CROSS JOIN ops.rule_target t WHERE t.purpose IS NULL
 )
 SELECT f.person_id, f.target, f.rank = {RANK["allow"]} AS allow, r.reason,
     CASE WHEN f.rank = {RANK["allow"]} THEN coalesce(f.kinds, '') ELSE '' END AS identifiers
@@ -223,7 +226,7 @@ def _write_rules(warehouse: Warehouse, rules: Sequence[TargetRule], sources: dic
         "ops.rule_source": (_schema(source_system=_TEXT, trust=_LONG), list(sources.items())),
         "ops.rule_target": (
             _schema(target=_TEXT, purpose=_TEXT, strict=pa.bool_()),
-            [(rule.name, purpose.purpose, rule.strict) for rule in rules for purpose in rule.purposes],
+            [(rule.name, purpose, rule.strict) for rule in rules for purpose in _asked(rule)],
         ),
         "ops.rule_kind": (
             _schema(target=_TEXT, kind=_TEXT),
@@ -235,6 +238,11 @@ def _write_rules(warehouse: Warehouse, rules: Sequence[TargetRule], sources: dic
         columns = list(zip(*rows, strict=True)) or [()] * len(schema)
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
         warehouse.write(table, [pa.RecordBatch.from_arrays(arrays, schema=schema)], schema=schema)
+
+
+def _asked(rule: TargetRule) -> Sequence[str | None]:
+    """Return the purposes of a target; one that has none is listed all the same, to be refused."""
+    return [purpose.purpose for purpose in rule.purposes] or [None]
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:

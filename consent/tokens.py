@@ -55,7 +55,7 @@ def token(key: bytes, value: Value, *, version: int = 1) -> str:
 
 def tokens(key: bytes, values: Sequence[Value] | pa.Array, *, version: int = 1) -> pa.Array:
     """Return the tokens of many values as an Arrow string array; null stays null."""
-    plain: list[Value] = values.to_pylist() if isinstance(values, pa.Array) else list(values)
+    plain: list[Value] = list(values) if isinstance(values, Sequence) else values.to_pylist()
     mac = Hmac(key)
     digests = b"".join(mac.digest(canonical(value).encode())[:_TOKEN_BYTES] for value in plain if value is not None)
     made = iter(_prefixed(np.frombuffer(digests, dtype=np.uint8).reshape(-1, _TOKEN_BYTES), version))

@@ -111,10 +111,11 @@ class Town:
     text: str = POLICY
     ring: Keyring = field(default_factory=keyring)
     as_of: datetime | None = NOW
+    url: str = "sqlite://"
 
     def __post_init__(self) -> None:
         self.policy = policy(self.folder, self.text)
-        self.store = Store.in_file(self.folder / "store.db")
+        self.store = Store(self.url)
         self.ledger = Ledger(self.store, self.ring)
         self.gate = Gate(self.policy, self.ledger, self.ring, as_of=self.as_of)
         self.warehouse = DuckDBWarehouse()
