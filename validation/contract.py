@@ -93,7 +93,8 @@ def _column(name: str, compiler: Compiler, spec: ContractSpec) -> Column:
 
 
 def _digest(document: Document, checks: dict[str, list[Any]]) -> str:
-    body = json.dumps(document.data, sort_keys=True, default=str) + str({k: len(v) for k, v in checks.items()})
+    given = {name: [f"{check} {check.statistics}" for check in made] for name, made in checks.items()}
+    body = json.dumps([document.data, given], sort_keys=True, default=str)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 

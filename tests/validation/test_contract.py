@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as arrow
 import pytest
 from pandera.io import polars_io
 
 from consentry.config import Faults
+from consentry.validation.check import Judge
 from consentry.validation.contract import Contract, read_contract, served_columns
+from consentry.validation.rules import CODES
+from consentry.validation.spec import ColumnSpec, ContractSpec, Step
 
 Make = Callable[[str], Contract]
 FaultsOf = Callable[[str], list[str]]
@@ -124,3 +128,39 @@ def test_a_class_that_no_installed_package_brings_is_refused() -> None:
     assert "belongs to no installed package" in faults.found[0]
     assert read_contract("pandera.polars:Check", faults) is None
     assert "is no pandera.polars.DataFrameModel" in faults.found[1]
+
+
+def test_a_class_of_an_installed_package_is_a_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "acme_contracts"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import pandera.polars as pa\n"
+        "import polars as pl\n\n\n"
+        "class People(pa.DataFrameModel):\n"
+        "    id: str = pa.Field(unique=True)\n"
+        "    age: int = pa.Field(le=120, nullable=True,\n"
+        "        metadata={'consentry': {'parse': ['trim'], 'severity': 'warn'}})\n\n"
+        "    @pa.check('id')\n"
+        "    def is_long(cls, data: pa.PolarsData) -> pl.LazyFrame:\n"
+        "        return data.lazyframe.select(pl.col('id').str.len_chars() > 3)\n"
+    )
+    info = tmp_path / "acme_contracts-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-contracts\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("acme_contracts\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    faults = Faults()
+    found = read_contract("acme_contracts:People", faults)
+    faults.check()
+    assert found is not None
+    table = arrow.table({"id": ["abcd", "b"], "age": [" 12 ", "130"]})
+    rows = Judge(found, found.rules, key=[], carried=[])(table).to_pylist()
+    failed = [[found.rules[n].rule_id for n in row["_failed"] or ()] for row in rows]
+    assert failed == [[], ["id.is_long", "age.less_than_or_equal_to"]]
+    assert [row["_bad"] for row in rows] == [False, True]
+
+
+def test_every_key_code_and_step_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "validation.md").read_text()
+    keys = {*ContractSpec.model_fields, *ColumnSpec.model_fields, *Step.model_fields, *CODES}
+    assert not {key for key in keys if f"`{key}" not in text}
