@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from consentry.errors import StopRun
 from consentry.segments.bits import Bits
+from consentry.segments.clock import Clock
 from consentry.segments.evaluate import Evaluated
 from consentry.segments.files import Segment
 from consentry.segments.groups import assign
+from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse
 from consentry.segments.person import Event, Person
 from consentry.segments.segment import Place
@@ -265,3 +268,26 @@ def test_many_features_of_one_event_are_worked_out_in_pieces(
     rule = " and ".join(f"count(login, last {days} days) == {days + 1}" for days in range(1, 90))
     decide(write(one("s", f'"{rule}"')))
     assert published() == {"s": {"p"}}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.none() | st.integers(0, 30), st.none() | st.integers(0, 30)), max_size=8))
+def test_one_person_gets_the_segments_that_the_batch_gives(
+    write: Write, decide: Decide, populate: Populate, published: Published, now: datetime, values: list[tuple[int, int]]
+) -> None:
+    text = """\
+groups: [{name: g, fallback: rest}]
+segments:
+  - {segment: a, description: t, purpose: ads, rule: age > 20, group: {name: g, priority: 1}}
+  - {segment: b, description: t, purpose: ads, rule: age > 10, group: {name: g, priority: 2, score: income}}
+  - {segment: c, description: t, purpose: ads, rule: income > 5, group: {name: g, priority: 2, score: age}}
+  - {segment: rest, description: t, purpose: ads}
+  - {segment: of_b, description: t, purpose: ads, rule: in segment(b) or not in segment(rest) and age < 25}
+"""
+    people = {f"p{n}": Person({"age": age, "income": income}) for n, (age, income) in enumerate(values)}
+    segments = write(text)
+    populate(people)
+    decide(segments)
+    batch = {(segment, name) for segment, names in published().items() for name in names}
+    clock = Clock(now, ZoneInfo("UTC"))
+    assert batch == {(found, name) for name, person in people.items() for found in memberships(segments, person, clock)}
