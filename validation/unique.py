@@ -34,37 +34,36 @@ def find_duplicates(
         columns = rule.columns or tuple(content)
         if not columns:
             continue
-        rows = _rows(rule, staged, into, columns, rules)
-        warehouse.sql(f"INSERT INTO {into} {_repeated(rule, rows, columns, survivor)}", rule=number)
+        applies, values = _applies(rule)
+        rows = _rows(rule, staged, into, columns, rules, applies)
+        warehouse.sql(f"INSERT INTO {into} {_repeated(rule, rows, columns, survivor)}", rule=number, **values)
         if older is not None and key and rule.code == "duplicate_value":
-            warehouse.sql(f"INSERT INTO {into} {_held(rows, older, into, columns, key)}", rule=number)
+            warehouse.sql(f"INSERT INTO {into} {_held(rows, older, columns, key)}", rule=number, **values)
 
 
-def _rows(rule: Rule, staged: str, into: str, columns: Sequence[str], rules: Sequence[Rule]) -> str:
+def _rows(rule: Rule, staged: str, into: str, columns: Sequence[str], rules: Sequence[Rule], applies: str) -> str:
     """Select the rows that a rule compares with each other."""
     given = [f"{quoted(column)} IS NOT NULL" for column in columns] if rule.columns else []
     if rule.keep is None:
         kept_out = [number for number, known in enumerate(rules) if known.severity != "warn"]
         numbers = ", ".join(map(str, kept_out))
         given += ["NOT _bad", f"_rid NOT IN (SELECT _rid FROM {into} WHERE rule IN ({numbers}))"]
-    return f"SELECT * FROM {staged} WHERE {' AND '.join([*given, _applies(rule)])}"
+    return f"SELECT * FROM {staged} WHERE {' AND '.join([*given, applies])}"
 
 
-def _applies(rule: Rule) -> str:
-    """Write a rule's conditions as SQL; their values are the contract's, and stand as literals of it."""
-    parts = ["TRUE"]
+def _applies(rule: Rule) -> tuple[str, dict[str, object]]:
+    """Write a rule's conditions as SQL, with the values that its parameters are bound to."""
+    parts, values = ["TRUE"], dict[str, object]()
     for condition in rule.when:
-        given = [_literal(value) for value in condition.values if value is not None]
-        tests = [f"{quoted(condition.column)} IN ({', '.join(given)})"] if given else []
-        tests += [f"{quoted(condition.column)} IS NULL"] if None in condition.values else []
+        names = []
+        for value in condition.values:
+            if value is not None:
+                names.append(f"when_{len(values)}")
+                values[names[-1]] = value
+        column = quoted(condition.column)
+        tests = [f"{column} = ${name}" for name in names] + ([f"{column} IS NULL"] if None in condition.values else [])
         parts.append(f"({' OR '.join(tests)})")
-    return " AND ".join(parts)
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, bool | int | float):
-        return str(value).upper()
-    return "'" + str(value).replace("'", "''") + "'"
+    return " AND ".join(parts), values
 
 
 def _repeated(rule: Rule, rows: str, columns: Sequence[str], survivor: str | None) -> str:
@@ -81,7 +80,7 @@ def _repeated(rule: Rule, rows: str, columns: Sequence[str], survivor: str | Non
     return f"SELECT _rid, $rule, winner FROM ({marked}) AS marked WHERE copies > 1 AND _rid <> winner"
 
 
-def _held(rows: str, older: str, into: str, columns: Sequence[str], key: Sequence[str]) -> str:
+def _held(rows: str, older: str, columns: Sequence[str], key: Sequence[str]) -> str:
     same = " AND ".join(f"fresh.{quoted(column)} = held.{quoted(column)}" for column in columns)
     other = " AND ".join(f"fresh.{quoted(column)} = held.{quoted(column)}" for column in key)
     found = f"SELECT fresh._rid, $rule, min(held._rid) FROM ({rows}) AS fresh JOIN {older} AS held ON {same}"

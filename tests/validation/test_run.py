@@ -349,3 +349,23 @@ def test_golden_rows_are_checked_by_a_second_contract(warehouse: DuckDBWarehouse
     assert warehouse.count("quarantine.golden") == 1
     assert list(warehouse.columns("profile.checked")) == ["person_id", "age"]
     assert warehouse.tables("quarantine") == ["quarantine.golden"]
+
+
+def test_a_condition_limits_uniqueness_too(warehouse: DuckDBWarehouse, contract: Make, land: Land) -> None:
+    text = """
+columns:
+  id: {dtype: String}
+  country: {dtype: String, nullable: true}
+  vat: {dtype: String, nullable: true, unique: true, when: {country: ["D'E", null]}}
+"""
+    land({"id": list("abcde"), "country": ["D'E", "D'E", "US", "US", None], "vat": ["x"] * 5})
+    check(warehouse, contract(text))
+    assert codes(warehouse) == {1: ["duplicate_value"], 2: ["duplicate_value"]}
+
+
+def test_pandera_s_way_with_duplicates_can_be_declared(warehouse: DuckDBWarehouse, contract: Make, land: Land) -> None:
+    text = "columns:\n  id: {dtype: String}\n  vat: {dtype: String, unique: true, report_duplicates: %s}\n"
+    land({"id": list("abc"), "vat": ["x", "x", "y"]})
+    for keep, bad in (("all", {1, 2}), ("exclude_first", {2}), ("exclude_last", {1})):
+        check(warehouse, contract(text % keep))
+        assert set(codes(warehouse)) == bad
