@@ -49,7 +49,7 @@ class Countdown:
 class KilledLog(AuditLog):
     countdown: Countdown
 
-    def append(self, action: str, **facts: Any) -> int:
+    def append(self, action: str, **facts: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         number = super().append(action, **facts)
         self.countdown.passed(f"after {action}")
         return number

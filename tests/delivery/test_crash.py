@@ -18,11 +18,11 @@ from consentry.testing.memory import Audiences, Memory, MemoryConfig
 POINTS = [
     ("after egress.decide", 2),  # before the journal
     ("before effect", 1),  # journalled, not sent
-    ("amid effect", 3),
+    pytest.param(*("amid effect", 3), marks=pytest.mark.slow),
     ("after effect", 2),  # sent, its outcomes lost
     ("after egress.sent", 2),  # outcomes committed, not in the ledger
-    ("amid fold", 1),
-    ("after fold", 2),  # in the ledger, the journal does not know
+    pytest.param(*("amid fold", 1), marks=pytest.mark.slow),
+    pytest.param(*("after fold", 2), marks=pytest.mark.slow),  # in the ledger, the journal does not know
 ]
 
 
@@ -64,7 +64,7 @@ def test_a_killed_first_sync_is_completed_by_the_next_run(tmp_path: Path, point:
     _resumed(tmp_path, {email(n) for n in range(12)})
 
 
-@pytest.mark.parametrize("point", ["amid effect", "after egress.sent"])
+@pytest.mark.parametrize("point", ["after effect", pytest.param("after egress.sent", marks=pytest.mark.slow)])
 def test_who_withdraws_after_a_kill_is_not_left_in_the_audience(tmp_path: Path, point: str) -> None:
     _filled(tmp_path)
     _killed(tmp_path, point, 1)
@@ -74,7 +74,9 @@ def test_who_withdraws_after_a_kill_is_not_left_in_the_audience(tmp_path: Path, 
     _resumed(tmp_path, {email(n) for n in range(6, 12)})
 
 
-@pytest.mark.parametrize(("point", "number"), [("amid effect", 2), ("after fold", 2)])
+@pytest.mark.parametrize(
+    ("point", "number"), [("amid effect", 2), pytest.param("after fold", 2, marks=pytest.mark.slow)]
+)
 def test_a_killed_second_sync_removes_and_changes_exactly_once(tmp_path: Path, point: str, number: int) -> None:
     _filled(tmp_path)
     world = World(tmp_path)
@@ -90,6 +92,6 @@ def test_a_killed_second_sync_removes_and_changes_exactly_once(tmp_path: Path, p
 @pytest.mark.slow
 def test_killed_again_and_again_it_still_ends_right(tmp_path: Path) -> None:
     _filled(tmp_path)
-    for point, _ in POINTS[:4]:
+    for point in ("after egress.decide", "before effect", "amid effect", "after effect"):
         _killed(tmp_path, point, 1)
     _resumed(tmp_path, {email(n) for n in range(12)})

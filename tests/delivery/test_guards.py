@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,7 @@ from consentry.testing.memory import Memory, MemoryConfig
 
 
 def found(**counts: int) -> Difference:
-    zero = dict.fromkeys(
-        ("members", "desired", "held", "adds", "changes", "removes_left", "removes_consent", "waiting"), 0
-    )
-    return Difference(**{**zero, **counts})
+    return replace(Difference(0, 0, 0, 0, 0, 0, 0, 0), **counts)
 
 
 @pytest.mark.parametrize(

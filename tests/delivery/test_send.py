@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from delivery_world import AUDIENCE, World, email, failing, person, sync
 
-from consentry.connectors.base import Ok, Rejected
+from consentry.connectors.base import ConnectorConfig, Ok, Rejected
 from consentry.delivery import deadletters, difference
 from consentry.store.tables import delivery_batch, delivery_row
 from consentry.testing.failing import Failure
@@ -319,7 +320,7 @@ def test_a_destination_that_cannot_remove_leaves_a_letter_for_each_removal(world
     world.fill(range(2))
 
     class AddOnly:
-        Config = MemoryConfig
+        Config: ClassVar[type[ConnectorConfig]] = MemoryConfig
 
         def __init__(self) -> None:
             self.inner = memory()
