@@ -95,7 +95,8 @@ class AudienceFile:
             return [json.loads(line) for line in file]
 
     def _read_parquet(self) -> list[dict[str, Any]]:
-        return pq.read_table(self.path).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(self.path).to_pylist()
+        return rows
 
 
 class _Lines:

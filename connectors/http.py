@@ -165,18 +165,19 @@ class HttpClient:
     def _once(self, call: _Call) -> Answer:
         self._await_quota(call.operation)
         self.calls += 1
-        problem: Exception | None = None
+        sent: tuple[int, dict[str, str], bytes] | None = None
+        problem: Exception = Transient("sent nothing")
         try:
-            status, headers, raw = self._send(call)
+            sent = self._send(call)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             problem = Transient("cannot be reached")
         except httpx.TimeoutException:
             problem = self._lost(call, "did not answer in time")
-        except httpx.TransportError:
+        except httpx.RequestError:
             problem = self._lost(call, "broke the connection off")
-        if problem:
+        if sent is None:
             raise problem
-        return self._read(call, status, headers, raw)
+        return self._read(call, *sent)
 
     def _quota(self, operation: str) -> Quota:
         return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))

@@ -23,10 +23,10 @@ def profile(row: Row) -> dict[str, Any]:
     Fields that Klaviyo has an attribute for go there, all others among its custom properties; None clears a field.
     """
     attributes: dict[str, Any] = {}
-    for name, value in row.identifiers.items():
+    for name, identifier in row.identifiers.items():
         named = _ALSO_CALLED.get(name, name)
         target = attributes if named in IDENTIFIERS else attributes.setdefault("properties", {})
-        target[named] = value
+        target[named] = identifier
     for name, value in row.fields.items():
         _place(attributes, name)[_SAME.get(name, name)] = value
     made: dict[str, Any] = {"type": "profile", "attributes": attributes}
@@ -46,4 +46,5 @@ def _place(attributes: dict[str, Any], name: str) -> dict[str, Any]:
     named = _SAME.get(name, name)
     if named in _ATTRIBUTES:
         return attributes
-    return attributes.setdefault("location" if named in _LOCATION else "properties", {})
+    inner: dict[str, Any] = attributes.setdefault("location" if named in _LOCATION else "properties", {})
+    return inner

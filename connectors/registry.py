@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from pathlib import Path
+from typing import cast
 
 from consentry.connectors.base import Connector, ConnectorConfig
 from consentry.errors import ConfigError
@@ -54,7 +55,7 @@ def connect(
 ) -> Connector:
     """Make a connector of the class that `type:` names; the arguments are described in `consentry.connectors.base`."""
     # The protocol says nothing of __init__, because a protocol's constructor is not its instances' business.
-    make: Callable[..., Connector] = connector(type)
+    make = cast("Callable[..., Connector]", connector(type))
     given: dict[str, object] = {"streams": streams or {}, "account": account, "base": base}
     taken = signature(make).parameters
     return make(config, **{name: value for name, value in given.items() if name in taken})
