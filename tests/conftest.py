@@ -167,7 +167,7 @@ def _policy() -> dict[str, Any]:
                 "transfer": {"mechanism": "none"},
                 "purposes_all_of": ["news"],
                 "identifiers": {"email": {"transform": "pass"}},
-                "fields": {"name": {"transform": "pass"}},
+                "fields": {"given_name": {"transform": "pass"}},
                 "on_withdraw": ["remove_member"],
             }
         },

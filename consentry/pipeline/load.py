@@ -13,7 +13,7 @@ from consentry.config import Document, Faults, bind, read_document
 from consentry.config.document import Where
 from consentry.connectors.base import Connector, ConnectorConfig, Destination, NoOptions, Source
 from consentry.connectors.registry import connect, connector
-from consentry.consent.gate import Target
+from consentry.consent.gate import Target, refusals
 from consentry.consent.policy import Policy, read_policy
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
@@ -106,6 +106,8 @@ def load_job(path: Path) -> Loaded:
     _check_streams(document, job, contracts, faults)
     if profile:
         _check_syncs(document, job, segments, faults)
+    if policy:
+        _check_targets(document, job, policy, faults)
     faults.check()
     assert policy is not None and profile is not None
     return Loaded(
@@ -227,6 +229,12 @@ def _check_syncs(document: Document, job: Job, segments: tuple[Segment, ...], fa
                 f"There is no segment {sync.segment!r} in {job.segments}{did_you_mean(sync.segment, names) or '.'}"
             )
             faults.add(document.path, line, sentence)
+
+
+def _check_targets(document: Document, job: Job, policy: Policy, faults: Faults) -> None:
+    for name, sync in job.syncs.items():
+        for refusal in refusals(policy, sync.target()):
+            faults.add(document.path, document.line(("syncs", name)), refusal[:1].upper() + refusal[1:])
 
 
 def _fingerprint(path: Path, job: Job) -> str:

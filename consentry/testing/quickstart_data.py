@@ -22,6 +22,8 @@ from consentry.testing.records import Notes, crm_lines, shop_lines
 from consentry.testing.web import web_lines
 
 SEED = 20111210
+# The lists that the newsletter tool has; the job names them by these ids.
+LISTS = {"CHAMPS": "Champions", "WINBAK": "Winback"}
 # The members of the two synced lifecycle segments, as segments/*.yaml define them; day 2's withdrawals are among them.
 CHAMPION_SPENT, CHAMPION_SINCE = 1_500.0, datetime(2011, 11, 10, tzinfo=UTC)
 AT_RISK_SPENT, AT_RISK_FROM, AT_RISK_UNTIL = (
@@ -75,6 +77,7 @@ def generate(out: Path, *, customers: int | None = None, events_each: int = 20, 
     choices = Choices(rng["consents"], notes)
     _write(out / "day1" / "consents.jsonl", choices.day1(people))
     _write(out / "day2" / "consents.jsonl", choices.day2(people, _members(people, buyers, notes)))
+    _write(out / "newsletter_lists.jsonl", _lists())
     _write(out / "truth.jsonl", _truth(notes))
     _count_shared(people, notes)
     _write(out / "expected.yaml", _expected(notes, people))
@@ -112,6 +115,11 @@ def _write(path: Path, lines: Iterable[str]) -> None:
         lines = iter(lines)
         while block := list(islice(lines, 10_000)):
             file.writelines(block)
+
+
+def _lists() -> Iterator[str]:
+    for list_id, name in LISTS.items():
+        yield json.dumps({"id": list_id, "name": name}) + "\n"
 
 
 def _truth(notes: Notes) -> Iterator[str]:

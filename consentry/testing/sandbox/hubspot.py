@@ -45,6 +45,7 @@ class HubSpot(Vendor):
 
     name: ClassVar[str] = "hubspot"
     token: ClassVar[str] = "sandbox-hubspot"
+    data_file: ClassVar[str | None] = "crm_contacts.jsonl"
 
     def __init__(self) -> None:
         self.lists = HubSpotLists(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from starlette.responses import Response
@@ -45,6 +46,7 @@ class Klaviyo(Vendor):
 
     name: ClassVar[str] = "klaviyo"
     token: ClassVar[str] = "sandbox-klaviyo"
+    data_file: ClassVar[str | None] = "newsletter_lists.jsonl"
     media_type: ClassVar[str] = "application/vnd.api+json"
 
     def reset(self) -> None:
@@ -52,6 +54,14 @@ class Klaviyo(Vendor):
         self.account = Account()
         self.polls_to_complete = 2
         self.subscribe_calls = 0
+
+    def load(self, path: Path) -> int:
+        """Load lists from JSON lines of `id` and `name`."""
+        lists = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with self.lock:
+            for one in lists:
+                self.account.make_list(one["name"], one["id"])
+        return len(lists)
 
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""

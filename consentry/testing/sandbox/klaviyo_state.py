@@ -162,9 +162,9 @@ class Account:
         self._serial += 1
         return f"{prefix}{self._serial:0{width}d}"
 
-    def make_list(self, name: str) -> AudienceList:
-        """Add a list."""
-        made = AudienceList(self.next_id("L", 5), name, self.now())
+    def make_list(self, name: str, list_id: str | None = None) -> AudienceList:
+        """Add a list, under the next id when none is given."""
+        made = AudienceList(list_id or self.next_id("L", 5), name, self.now())
         self.lists[made.id] = made
         return made
 

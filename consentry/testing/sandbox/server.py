@@ -24,7 +24,7 @@ from consentry.testing.sandbox.vendors import VENDORS
 
 HOST = "127.0.0.1"
 PORT = 8731
-CONTACTS = "crm_contacts.jsonl"
+QUICKSTART = Path(str(resources.files("consentry.configs"))) / "quickstart" / "data"
 # A list of 2,000 properties makes a long request line; h11 would drop it before the vendor could say 414.
 _HEAD_MAX = 1 << 20
 
@@ -37,7 +37,7 @@ class Sandbox:
             run(environment=sandbox.environment())
             assert sandbox.klaviyo.members() == {"Newsletter": [...]}
 
-    port: 0 for any free one. data_folder: where `crm_contacts.jsonl` lies; the quickstart's when absent.
+    port: 0 for any free one. data_folder: where the vendors' files lie; the quickstart's when absent.
     Raises ConfigError when the port is taken.
     """
 
@@ -113,10 +113,15 @@ class Sandbox:
         self.load()
 
     def load(self) -> None:
-        """Load the data folder."""
-        contacts = _contacts_file(self._data_folder)
-        if contacts:
-            self.hubspot.load(contacts)
+        """Load each vendor's file of the data folder, where there is one."""
+        folder = self._data_folder or QUICKSTART
+        files = {vendor: folder / vendor.data_file for vendor in self.vendors.values() if vendor.data_file}
+        there = {vendor: file for vendor, file in files.items() if file.is_file()}
+        if self._data_folder and not there:
+            wanted = " or ".join(file.name for file in files.values())
+            raise ConfigError(f"The folder {folder} holds no {wanted}. Name a folder that does.", code="no_data")
+        for vendor, file in there.items():
+            vendor.load(file)
 
     def start(self) -> Sandbox:
         """Begin to listen; returns when requests are answered."""
@@ -212,13 +217,3 @@ def _listen(port: int) -> socket.socket:
         message = f"Port {port} on {HOST} {reason}. End the program that listens there, or choose another port."
         raise ConfigError(message, code="port_in_use") from None
     return listener
-
-
-def _contacts_file(folder: Path | None) -> Path | None:
-    if folder is not None:
-        path = folder / CONTACTS
-        if not path.is_file():
-            raise ConfigError(f"The folder {folder} holds no {CONTACTS}. Name a folder that does.", code="no_data")
-        return path
-    path = Path(str(resources.files("consentry.configs"))) / "quickstart" / "data" / CONTACTS
-    return path if path.is_file() else None

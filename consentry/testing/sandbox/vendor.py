@@ -86,6 +86,7 @@ class Vendor(ABC):
 
     name: ClassVar[str]
     token: ClassVar[str]
+    data_file: ClassVar[str | None] = None
     media_type: ClassVar[str] = "application/json"
 
     def __init__(self) -> None:
