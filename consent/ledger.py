@@ -274,6 +274,9 @@ def _place(one: Reported, known: Mapping[_Id, _Content]) -> Reported | str:
 
 def _suppressed_here(connection: sa.Connection, reported: Sequence[Reported], keyring: Keyring) -> frozenset[str]:
     """Return the values among these rows that belong to someone who was erased."""
+    erased = sa.select(suppression.c.identifier_hmac).where(suppression.c.reason == "erasure")
+    if connection.execute(erased.limit(1)).first() is None:
+        return frozenset()
     listed: dict[str, str] = {}
     for one in reported:
         if one.state == "granted":
@@ -283,7 +286,5 @@ def _suppressed_here(connection: sa.Connection, reported: Sequence[Reported], ke
                 listed.update(dict.fromkeys(macs, one.value))
     if not listed:
         return frozenset()
-    query = sa.select(suppression.c.identifier_hmac).where(suppression.c.reason == "erasure")
-    if len(listed) <= 30_000:
-        query = query.where(suppression.c.identifier_hmac.in_(listed))
-    return frozenset(listed[mac] for mac in connection.execute(query).scalars() if mac in listed)
+    found = connection.execute(erased.where(suppression.c.identifier_hmac.in_(listed))).scalars()
+    return frozenset(listed[mac] for mac in found)
