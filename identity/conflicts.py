@@ -72,7 +72,9 @@ def _rebuild(graph: Graph, labels: Ints, r: Ints, v: Ints) -> None:
     type_of = graph.type_of
     for value, record in edges:
         forest.seat(record, int(type_of[value]), value, int(graph.signature[record]))
-    for one, other in graph.foes.tolist():
+    # Most pairs share only a value that links nobody: those never meet.
+    meeting = labels[graph.foes[:, 0]] == labels[graph.foes[:, 1]]
+    for one, other in graph.foes[meeting].tolist():
         forest.part(one, other)
     for value, records in _stars(edges):
         forest.join(int(type_of[value]), value, records)
