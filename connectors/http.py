@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -28,6 +28,8 @@ from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPol
 from consentry.errors import ConsentryError, RetryLater, StopRun
 
 MAX_BYTES = 64_000_000
+# An answer that goes to a file on the disk may be longer; some exports give 4 GB.
+MAX_FILE_BYTES = 8_000_000_000
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -118,18 +120,22 @@ class HttpClient:
         *,
         params: Mapping[str, str] | None = None,
         body: object = None,
+        form: Mapping[str, str] | None = None,
+        into: BinaryIO | None = None,
         repeatable: bool | None = None,
         operation: str = "",
     ) -> Answer:
         """Call, and return the answer of a 2xx.
 
-        path: below the base URL. body: sent as JSON. repeatable: whether the call may be sent twice; by default
-        all may but POST and PATCH. operation: the quota it counts against.
+        path: below the base URL. body: sent as JSON; form: sent as a web form instead. into: an empty file that takes
+        a success's body as it is, whole (after an error it is of no use). repeatable: whether the call may be sent
+        twice; by default all may but POST and PATCH. operation: the quota it counts against.
         Raises RetryLater when the server asks for a wait beyond the policy, AnswerLost when a call that is not
         repeatable may have taken effect, HttpFailed for every other failure.
         """
         safe = method not in ("POST", "PATCH") if repeatable is None else repeatable
-        call = _Call(method, self.base_url + path, urlsplit(self.base_url + path).path, params, body, safe, operation)
+        called = urlsplit(self.base_url + path).path
+        call = _Call(method, self.base_url + path, called, params, body, safe, operation, form=form, into=into)
         failure: Transient | None = None
         try:
             return self._tries()(self._once, call)
@@ -195,19 +201,34 @@ class HttpClient:
         if content is not None:
             headers.setdefault("Content-Type", "application/json")
         request = self._client.build_request(
-            call.method, call.url, params=call.params, content=content, headers=headers
+            call.method, call.url, params=call.params, content=content, data=call.form, headers=headers
         )
         answer = self._client.send(request, stream=True)
         try:
-            kept = bytearray()
-            for chunk in answer.iter_bytes():
-                kept += chunk
-                if len(kept) > self._max_bytes:
-                    message = f"{self.vendor} answered {call} with more than {self._max_bytes:,} bytes. Ask for less."
-                    raise HttpFailed(message, status=answer.status_code, code="answer_too_large")
-            return answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(kept)
+            headers_back = {name.lower(): value for name, value in answer.headers.items()}
+            return answer.status_code, headers_back, self._received(call, answer)
         finally:
             answer.close()
+
+    def _received(self, call: _Call, answer: httpx.Response) -> bytes:
+        """Take the body in; it goes to the call's file, if that has one, when the answer is a success."""
+        file = call.into if answer.is_success else None
+        if file:
+            file.seek(0)
+            file.truncate()
+        kept, size, most = bytearray(), 0, MAX_FILE_BYTES if file else self._max_bytes
+        for chunk in answer.iter_bytes():
+            size += len(chunk)
+            if size > most:
+                message = f"{self.vendor} answered {call} with more than {most:,} bytes. Ask for less."
+                raise HttpFailed(message, status=answer.status_code, code="answer_too_large")
+            if file:
+                file.write(chunk)
+            else:
+                kept += chunk
+        if file:
+            file.seek(0)
+        return bytes(kept)
 
     def _read(self, call: _Call, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         readable, body = _parsed(raw)
@@ -303,6 +324,8 @@ class _Call:
     body: object
     repeatable: bool
     operation: str
+    form: Mapping[str, str] | None = None
+    into: BinaryIO | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -220,3 +221,23 @@ def test_a_policy_may_be_less_patient() -> None:
     server = Server(httpx.Response(503))
     with pytest.raises(HttpFailed, match="2 times"):
         _client(server, policy=RetryPolicy(attempts=2)).request("GET", "/x")
+
+
+class _BrokenOff(httpx.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"one\ntw"
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+def test_a_long_answer_goes_to_a_file_whole_or_not_at_all() -> None:
+    server = Server(httpx.Response(200, stream=_BrokenOff()), httpx.Response(200, content=b"one\ntwo\n"))
+    with tempfile.TemporaryFile() as file:
+        assert _client(server, max_bytes=4).request("GET", "/export", into=file).body is None
+        assert file.read() == b"one\ntwo\n"
+
+
+def test_a_form_is_sent_as_one() -> None:
+    server = Server(_ok())
+    _client(server).request("POST", "/token", form={"a": "b c"})
+    assert server.seen[0].headers["content-type"] == "application/x-www-form-urlencoded"
+    assert server.seen[0].content == b"a=b+c"
