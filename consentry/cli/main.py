@@ -9,7 +9,7 @@ import click
 import typer
 
 from consentry import __version__
-from consentry.cli import auditing, inspecting, running, sandboxing, starting
+from consentry.cli import auditing, inspecting, letters, running, sandboxing, starting
 from consentry.cli.output import Output, console, report, report_fault_of_ours
 from consentry.errors import ConsentryError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 for module in (starting, inspecting, running, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
+app.add_typer(letters.app, name="dlq")
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 
