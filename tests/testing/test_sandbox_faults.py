@@ -128,7 +128,7 @@ def test_an_unknown_fault_is_refused_when_it_is_planned(sandbox: Sandbox) -> Non
 
 def test_the_controls_do_over_http_what_the_methods_do(sandbox: Sandbox, hubspot: httpx.Client) -> None:
     with httpx.Client(base_url=sandbox.url("_sandbox")) as controls:
-        assert controls.get("/health").json() == {"vendors": ["hubspot", "klaviyo"]}
+        assert {"hubspot", "klaviyo"} <= set(controls.get("/health").json()["vendors"])
         assert controls.post("/faults", json={"kind": "server_error", "match": "/hubspot/*"}).status_code == 204
         assert controls.post("/faults", json={"kind": "earthquake"}).status_code == 400
         assert statuses(hubspot, 2) == [503, 200]
