@@ -162,7 +162,10 @@ class _Reader:
                 self.faults.add(self.path, line, message)
                 continue
             first[key] = line
-            yield key, self.value(value_node, (*where, key))
+            value = self.value(value_node, (*where, key))
+            # A block begins on the line after its key; who looks for it looks for the key.
+            self.lines[(*where, key)] = line
+            yield key, value
 
     def _scalar(self, node: yaml.Node, where: Where) -> Any:
         line = node.start_mark.line + 1

@@ -110,17 +110,42 @@ def _would_send(context: Context, name: str) -> dict[str, Any]:
 
 
 def prepare(plan: Plan, context: Context, done: dict[str, Result]) -> dict[str, Result]:
-    """Do every stage before delivery that is not done yet, and decide who may be in which audience."""
-    results = dict(done)
+    """Do every stage before delivery, and decide who may be in which audience.
+
+    done: what a resumed run has behind it. It takes in what is new, and goes on from there: a stage that is done
+    is done again only when something new came in.
+    """
+    results: dict[str, Result] = {}
+    news = False
     for stage in plan.stages:
         context.progress.begin(stage.name, stage.sentence)
-        if stage.name not in results:
-            results[stage.name] = stage.work(context)
+        before = done.get(stage.name)
+        if before is None or stage.takes_in or news:
+            told = stage.work(context)
+            news = news or before is None or _brought_rows(told)
+            results[stage.name] = added(before, told) if before and stage.takes_in else told
             runs.finish_stage(context.store, context.run_id, stage.name, results[stage.name])
+        else:
+            results[stage.name] = before
         context.progress.end(stage.name, stage.sentence)
     # Decided in every run, a resumed one too: an answer may have come in since.
     context.gate.decide(context.warehouse, [plan.loaded.target(name) for name in plan.syncs])
     return results
+
+
+def _brought_rows(told: Result) -> bool:
+    return bool(told.get("rows", {}).get("in") or told.get("new"))
+
+
+def added(before: Result, now: Result) -> Result:
+    """Add up what a stage told in two attempts, number by number."""
+    total: Result = dict(before)
+    for key, value in now.items():
+        if isinstance(value, dict):
+            total[key] = added(before.get(key, {}), value)
+        else:
+            total[key] = before.get(key, 0) + value
+    return total
 
 
 def _sync(context: Context, name: str) -> dict[str, Any]:

@@ -48,8 +48,10 @@ def begin(store: Store, job: str, plan_sha256: str) -> Begun:
 
 
 def finish_stage(store: Store, run_id: str, stage: str, result: dict[str, Any]) -> None:
-    """Note that a stage is done, so that a resumed run does not do it again."""
+    """Note that a stage is done and what it told, in place of what it told before."""
     with store.begin() as connection:
+        done = (stage_done.c.run_id == run_id) & (stage_done.c.stage == stage)
+        connection.execute(sa.delete(stage_done).where(done))
         connection.execute(
             sa.insert(stage_done).values(run_id=run_id, stage=stage, done_at=now(), result=json.dumps(result))
         )

@@ -29,11 +29,16 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A step of every run: its name, what it does, and the function that does it."""
+    """A step of every run: its name, what it does, and the function that does it.
+
+    takes_in: it brings in what is new. A resumed run does it again, because answers may have come in meanwhile, and
+    adds what it tells to what it told before.
+    """
 
     name: str
     sentence: str
     work: Callable[[Context], Result]
+    takes_in: bool = False
 
 
 def extract(context: Context) -> Result:
@@ -148,7 +153,7 @@ def consent(context: Context) -> Result:
         refused=dict(refused),
         ledger_head={"size": size, "hash": head},
     )
-    return {"new": totals["new"], "duplicate": totals["duplicate"], "refused": dict(refused), "ledger": size}
+    return {"new": totals["new"], "duplicate": totals["duplicate"], "refused": dict(refused)}
 
 
 def _highest_rid(found: pa.Table) -> int:
@@ -205,9 +210,9 @@ def segment(context: Context) -> Result:
 
 
 STAGES = (
-    Stage("extract", "Read the sources", extract),
-    Stage("check", "Check each row against its contract", check),
-    Stage("consent", "Take in what people allowed and refused", consent),
+    Stage("extract", "Read the sources", extract, takes_in=True),
+    Stage("check", "Check each row against its contract", check, takes_in=True),
+    Stage("consent", "Take in what people allowed and refused", consent, takes_in=True),
     Stage("merge", "Find the records of one person", merge),
     Stage("profile", "Build the profiles that may be used", build_profile),
     Stage("segment", "Evaluate the segments", segment),
