@@ -1,10 +1,11 @@
-"""HubSpot as a source: contacts, companies and deals, through the date-versioned API.
+"""HubSpot as a source: records, merges, associations and subscriptions, through the date-versioned API.
 
-The first read lists every record; later ones search what changed since, and list what was archived.
+The first read of a kind of record lists every one; later ones search what changed since, and list what was archived.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import httpx
 import pyarrow as pa
 from pydantic import Field, SecretStr
 
+from consentry.connectors import hubspot_related as related
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
@@ -24,6 +26,10 @@ from consentry.errors import RetryLater, SourceFailed
 
 # A private app's burst, and search's own limit (HubSpot, "API usage guidelines", November 2026).
 LIMITS = {"": (Limit(100, 10.0),), "search": (Limit(4, 1.0),)}
+# What a job gets that names no stream.
+SHOWN = ("contacts", "companies", "deals")
+SHOWN_BESIDE = ("contacts_merged", "contacts_to_companies", "deals_to_contacts", "email_preferences")
+_TIE = re.compile(r"(?P<first>\w+?)_to_(?P<second>\w+)")
 
 
 class HubSpotConfig(ConnectorConfig):
@@ -41,10 +47,21 @@ class HubSpotStream(ConnectorConfig):
 
     properties: tuple[str, ...] | None = Field(default=None, description="Properties to read; all of them by default.")
     archived: bool = Field(default=True, description="Whether archived records come too, with archived = true.")
+    object: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="A custom object's type id (2-1234567), when the stream's name is no kind of HubSpot's own.",
+    )
 
 
 class HubSpot:
-    """The records of one HubSpot account."""
+    """The records of one HubSpot account.
+
+    Streams: a kind of record by its name in the API (`contacts`, `companies`, `deals`, `tickets` ...), or any name
+    with the option `object`. `contacts_merged` tells which records were merged into which; `contacts_to_companies`
+    ties two kinds; `email_preferences` is a consent feed. The last two are whole each time: land them as snapshots.
+    Proof level B: the vendor's description (2026-09) and its own Python client against the simulator.
+    """
 
     Config: ClassVar[type[ConnectorConfig]] = HubSpotConfig
     StreamOptions: ClassVar[type[ConnectorConfig]] = HubSpotStream
@@ -78,43 +95,71 @@ class HubSpot:
         """Log in by reading the contacts' properties."""
         try:
             count = len(self._discovered("contacts"))
-        except (HttpFailed, RetryLater) as error:
+        except (HttpFailed, RetryLater, SourceFailed) as error:
             return Check(False, str(error))
         return Check(True, f"HubSpot accepts the token; contacts have {count} properties.")
 
     def discover(self) -> list[Stream]:
-        """List the kinds of records that the job names (all when it names none), each with its properties."""
-        wanted = [found for name, found in OBJECTS.items() if not self._streams or name in self._streams]
+        """List the streams that the job names (the common ones when it names none); records with their properties."""
         with failing_as(SourceFailed):
-            return [self._stream(found) for found in wanted]
+            named = self._streams or (*SHOWN, *SHOWN_BESIDE)
+            return [stream for name in named if (stream := self._stream(name)) is not None]
 
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield what changed since `state`: columns id, createdAt, updatedAt, archived and the properties, as text."""
-        found = OBJECTS[stream.name]
+        now_ms = int(self._now().timestamp() * 1000)
         with failing_as(SourceFailed):
-            wanted = Wanted(found, self._properties_of(found), archived=self._options(found).archived)
-            now_ms = int(self._now().timestamp() * 1000)
-            yield from Read(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms).pages()
+            if (found := self._object(stream.name)) is not None:
+                wanted = Wanted(found, self._properties_of(stream.name, found), self._options(stream.name).archived)
+                yield from Read(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms).pages()
+            elif (merged := _merged(stream.name)) is not None:
+                yield from related.merges(self.http, merged, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
+            elif tie := _TIE.fullmatch(stream.name):
+                yield from related.associations(self.http, tie["first"], tie["second"], state)
+            else:
+                yield from related.preferences(self.http, state)
 
-    def _properties_of(self, found: ObjectType) -> tuple[str, ...]:
+    def _stream(self, name: str) -> Stream | None:
+        """Describe a stream; None when the name means nothing here."""
+        if (found := self._object(name)) is not None:
+            columns = [(fixed, pa.bool_() if fixed == "archived" else pa.string()) for fixed in FIXED]
+            columns += [(each, pa.string()) for each in self._properties_of(name, found) if each not in FIXED]
+            return Stream(name, ("id",), pa.schema(columns), cursor=found.modified)
+        if _merged(name) is not None:
+            about = "Records that were merged away, each with the one that stands for it now."
+            return Stream(name, ("id", "merged_id"), related.MERGE_SCHEMA, "updatedAt", about)
+        if (tie := _TIE.fullmatch(name)) and {tie["first"], tie["second"]} <= OBJECTS.keys():
+            about = "Which records of two kinds are tied together; whole each time."
+            return Stream(name, ("from_id", "to_id", "type_id"), related.ASSOCIATION_SCHEMA, None, about)
+        if name == "email_preferences":
+            about = "What each address is subscribed to, and who opted out of everything; whole each time."
+            return Stream(name, ("event_id",), related.PREFERENCE_SCHEMA, None, about)
+        return None
+
+    def _object(self, name: str) -> ObjectType | None:
+        custom = self._options(name).object
+        if custom is not None:
+            return OBJECTS.get(custom, ObjectType(custom, "hs_lastmodifieddate"))
+        return OBJECTS.get(name)
+
+    def _properties_of(self, name: str, found: ObjectType) -> tuple[str, ...]:
         """Return the properties that are read, the modified date always among them."""
-        asked = self._options(found).properties
+        asked = self._options(name).properties
         names = self._discovered(found.name) if asked is None else list(asked)
         return tuple(dict.fromkeys([*names, found.modified]))
 
-    def _options(self, found: ObjectType) -> HubSpotStream:
-        return self._streams.get(found.name, HubSpotStream())
-
-    def _stream(self, found: ObjectType) -> Stream:
-        columns = [(name, pa.bool_() if name == "archived" else pa.string()) for name in FIXED]
-        columns += [(name, pa.string()) for name in self._properties_of(found) if name not in FIXED]
-        return Stream(found.name, ("id",), pa.schema(columns), cursor=found.modified)
+    def _options(self, name: str) -> HubSpotStream:
+        return self._streams.get(name, HubSpotStream())
 
     def _discovered(self, name: str) -> list[str]:
         if name not in self._properties:
             answer = self.http.request("GET", f"/crm/properties/{VERSION}/{name}")
             self._properties[name] = [item["name"] for item in results(answer)]
         return self._properties[name]
+
+
+def _merged(name: str) -> ObjectType | None:
+    return OBJECTS.get(name.removesuffix("_merged")) if name.endswith("_merged") else None
 
 
 def _pause(status: int, headers: Mapping[str, str], body: Any) -> float | None:

@@ -44,19 +44,28 @@ OBJECTS = {
     found.name: found
     for found in (
         ObjectType("contacts", "lastmodifieddate"),
-        ObjectType("companies", "hs_lastmodifieddate"),
-        ObjectType("deals", "hs_lastmodifieddate"),
+        *(
+            ObjectType(name, "hs_lastmodifieddate")
+            for name in (
+                "companies", "deals", "tickets", "leads", "products", "line_items", "quotes",
+                "calls", "communications", "emails", "meetings", "notes", "tasks",
+            )
+        ),
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is read: a kind of record, its properties, and whether archived ones come too."""
+    """What is read: a kind of record, its properties, whether archived ones come too.
+
+    having: only records that have this property are read.
+    """
 
     found: ObjectType
     properties: tuple[str, ...]
     archived: bool
+    having: str | None = None
 
 
 class Read:
@@ -71,11 +80,13 @@ class Read:
         self._http, self._wanted, self._overlap_ms = http, wanted, overlap_ms
         self._modified = wanted.found.modified
         self._path = f"/crm/objects/{VERSION}/{wanted.found.name}"
-        self._state: dict[str, Any] = {"phase": "list", "since": None, "until": now_ms, **state}
+        # Only the search can leave records out, so what is filtered is searched from the beginning of time.
+        begin = {"phase": "search", "since": 0} if wanted.having else {"phase": "list", "since": None}
+        self._state: dict[str, Any] = {**begin, "until": now_ms, **state}
         if self._state["phase"] == "done":
             since = self._state["until"] - overlap_ms
             self._state = {"phase": "search", "since": since, "until": now_ms, "seen": self._state.get("seen", {})}
-        self._state.setdefault("fresh", {})
+        self._state["fresh"] = dict(self._state.get("fresh", {}))
 
     def pages(self) -> Iterator[Page]:
         """Go through the phases that are left; every page's state says where it stands."""
@@ -91,9 +102,9 @@ class Read:
         while True:
             after = self._state.get("after")
             answer = self._list_page(after, archived)
-            following = (_body(answer).get("paging") or {}).get("next", {}).get("after")
+            following = (body_of(answer).get("paging") or {}).get("next", {}).get("after")
             if following is not None and (following in passed or following == after):
-                raise _repeated("page")
+                raise repeated("page")
             passed.add(str(following))
             records = [record for record in self._whole(results(answer), archived) if self._is_new(record, archived)]
             if following is None:
@@ -117,7 +128,7 @@ class Read:
             found = results(answer)
             last = _number(self._state.get("last_id") or 0)
             if any(_number(record["id"]) <= last for record in found):
-                raise _repeated("id")
+                raise repeated("id")
             ended = len(found) < SEARCH_MAX
             records = [record for record in found if self._is_new(record, False)]
             if found:
@@ -136,8 +147,9 @@ class Read:
             "highValue": str(self._state["until"]),
         }
         behind = {"propertyName": "hs_object_id", "operator": "GT", "value": str(self._state.get("last_id") or 0)}
+        having = [{"propertyName": self._wanted.having, "operator": "HAS_PROPERTY"}] if self._wanted.having else []
         body = {
-            "filterGroups": [{"filters": [window, behind]}],
+            "filterGroups": [{"filters": [window, behind, *having]}],
             "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
             "properties": list(self._wanted.properties),
             "limit": SEARCH_MAX,
@@ -181,7 +193,7 @@ class Read:
             return False
         key, fresh = f"{record['id']}{'a' if archived else ''}", self._state["fresh"]
         if (at is None or at >= self._state["until"] - self._overlap_ms) and len(fresh) < SEEN_MAX:
-            self._state["fresh"] = {**fresh, key: modified}
+            fresh[key] = modified
         return self._state.get("seen", {}).get(key) != modified or modified is None
 
     def _next_phase(self) -> None:
@@ -200,10 +212,14 @@ class Read:
         columns["archived"] = pa.array([bool(record.get("archived")) for record in records], pa.bool_())
         for name in names:
             columns[name] = pa.array([_text(record["properties"].get(name)) for record in records], pa.string())
-        return Page(pa.RecordBatch.from_pydict(columns), dict(self._state))
+        state = dict(self._state)
+        if "fresh" in state:
+            state["fresh"] = dict(state["fresh"])
+        return Page(pa.RecordBatch.from_pydict(columns), state)
 
 
-def _body(answer: Answer) -> Mapping[str, Any]:
+def body_of(answer: Answer) -> Mapping[str, Any]:
+    """Return the object in an answer; raises SourceFailed when there is none."""
     if not isinstance(answer.body, Mapping):
         raise SourceFailed("HubSpot answered something that is not its API. Check base_url.", code="garbage")
     return answer.body
@@ -211,13 +227,14 @@ def _body(answer: Answer) -> Mapping[str, Any]:
 
 def results(answer: Answer) -> list[dict[str, Any]]:
     """Return the records of an answer; raises SourceFailed when it has none to show."""
-    found = _body(answer).get("results")
+    found = body_of(answer).get("results")
     if not isinstance(found, list):
         raise SourceFailed("HubSpot answered without 'results'. Check base_url.", code="garbage")
     return found
 
 
-def _repeated(what: str) -> SourceFailed:
+def repeated(what: str) -> SourceFailed:
+    """Return the error for a cursor that came twice."""
     message = f"HubSpot gave the same {what} again, which would never end. Run again; report it to HubSpot if it stays."
     return SourceFailed(message, code="repeated_cursor")
 

@@ -1,4 +1,4 @@
-"""HubSpot as consentry meets it: contacts, search, batches, properties, list memberships (dated 2026-09 paths).
+"""HubSpot as consentry meets it: records, search, batches, properties, lists, associations (dated 2026-09 paths).
 
 Contracts: the vendor's 2026-09 descriptions (objects.json, lists.json) and its documentation, read November 2026.
 The v3 paths are aliases, because HubSpot's own Python client 12.0.0 still uses them; a v3 batch with failed rows
@@ -18,6 +18,7 @@ from consentry.testing.sandbox import hubspot_checks as checks
 from consentry.testing.sandbox.faults import Fault
 from consentry.testing.sandbox.hubspot_contacts import DEFAULT_PROPERTIES, Contact, Contacts
 from consentry.testing.sandbox.hubspot_lists import HubSpotLists
+from consentry.testing.sandbox.hubspot_related import HubSpotRelated
 from consentry.testing.sandbox.limits import Limit, Window
 from consentry.testing.sandbox.vendor import (
     START,
@@ -32,6 +33,9 @@ from consentry.testing.sandbox.vendor import (
 )
 
 OBJECTS = "/crm/objects/2026-09/contacts"
+ANY_OBJECTS = "/crm/objects/2026-09/{type}"
+# Contacts move on `lastmodifieddate`, all other kinds on `hs_lastmodifieddate` (amp-labs/connectors #45).
+OTHER_KINDS = ("companies", "deals", "tickets")
 DAILY = 250_000
 # A private app of a Professional account (developers.hubspot.com, usage guidelines, November 2026).
 _ACCOUNT = (Limit(190, 10, "TEN_SECONDLY_ROLLING"), Limit(DAILY, 86_400, "DAILY"))
@@ -49,12 +53,16 @@ class HubSpot(Vendor):
 
     def __init__(self) -> None:
         self.lists = HubSpotLists(self)
+        self.related = HubSpotRelated(self)
         super().__init__()
 
     def reset(self) -> None:
         """Forget everything: the state of a new account."""
         self.contacts = Contacts()
+        self.kinds = {"contacts": self.contacts}
+        self.kinds |= {name: Contacts(modified="hs_lastmodifieddate") for name in OTHER_KINDS}
         self.lists.clear()
+        self.related.clear()
         self._pages: dict[str, bytes] = {}
         self._serial = 0
         self._start = START
@@ -71,10 +79,11 @@ class HubSpot(Vendor):
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""
         return [
-            self._at("GET", OBJECTS, self.list_contacts),
+            self._at("GET", ANY_OBJECTS, self.list_records),
             self._at("POST", OBJECTS, self.create),
-            self._at("POST", f"{OBJECTS}/search", self.search, _SEARCH, "search"),
-            self._at("POST", f"{OBJECTS}/batch/read", self.batch_read),
+            self._at("POST", f"{OBJECTS}/merge", self.merge),
+            self._at("POST", f"{ANY_OBJECTS}/search", self.search, _SEARCH, "search"),
+            self._at("POST", f"{ANY_OBJECTS}/batch/read", self.batch_read),
             self._at("POST", f"{OBJECTS}/batch/create", self._batch(self._create_one)),
             self._at("POST", f"{OBJECTS}/batch/update", self._batch(self._update_one)),
             self._at("POST", f"{OBJECTS}/batch/upsert", self._batch(self._upsert_one)),
@@ -82,8 +91,9 @@ class HubSpot(Vendor):
             self._at("GET", f"{OBJECTS}/{{id}}", self.read_contact),
             self._at("PATCH", f"{OBJECTS}/{{id}}", self.update),
             self._at("DELETE", f"{OBJECTS}/{{id}}", self.archive),
-            self._at("GET", "/crm/properties/2026-09/contacts", self.list_properties),
+            self._at("GET", "/crm/properties/2026-09/{type}", self.list_properties),
             *(self._at(method, path, handler) for method, path, handler in self.lists.table()),
+            *(Operation("POST", path, handler, _ACCOUNT, "account") for path, handler in self.related.table()),
         ]
 
     def members(self) -> dict[str, list[str]]:
@@ -93,14 +103,14 @@ class HubSpot(Vendor):
 
     # Reading ------------------------------------------------------------------------------------------------
 
-    def list_contacts(self, call: Call) -> Response:
-        """GET contacts: limit 10 by default and 100 at most, `paging.next.after`."""
+    def list_records(self, call: Call) -> Response:
+        """GET records: limit 10 by default and 100 at most, `paging.next.after`."""
         checks.check_url(call)
         limit = checks.limit_of(call, default=10, most=checks.LIST_MAX)
         after = whole_number(call.query("after", "0") or "0", least=0, most=10**18)
         if after is None:
             raise checks.invalid("Invalid after: it must be the value of paging.next.after", "after")
-        names = checks.names_in(call, "properties") or DEFAULT_PROPERTIES
+        names = checks.names_in(call, "properties") or self._of(call).default
         archived = call.query("archived") == "true"
         if call.fault:
             return self.json(self._page(call, after, limit, names, archived))
@@ -112,8 +122,8 @@ class HubSpot(Vendor):
         return Response(self._pages[key], media_type=self.media_type)
 
     def _page(self, call: Call, after: int, limit: int, names: tuple[str, ...], archived: bool) -> Json:
-        contacts, following = self.contacts.page(after, limit, archived=archived)
-        page: dict[str, Json] = {"results": [contact.record(names) for contact in contacts]}
+        records, following = self._of(call).page(after, limit, archived=archived)
+        page: dict[str, Json] = {"results": [record.record(names) for record in records]}
         if call.repeats_cursor() and after:
             following = after
         if following is not None:
@@ -129,13 +139,14 @@ class HubSpot(Vendor):
 
     def search(self, call: Call) -> Response:
         """POST search: five required fields, 200 a page, 10,000 results and then 400."""
-        body = checks.search_of(call, self.contacts)
-        found = self.contacts.search(body["filterGroups"], body["sorts"], body.get("query") or "")
+        records = self._of(call)
+        body = checks.search_of(call, records)
+        found = records.search(body["filterGroups"], body["sorts"], body.get("query") or "")
         begin, end = body["after"], body["after"] + body["limit"]
-        names = tuple(body["properties"]) or DEFAULT_PROPERTIES
+        names = tuple(body["properties"]) or records.default
         page: dict[str, Json] = {
             "total": len(found),
-            "results": [self.contacts.rows[one].record(names) for one in found[begin:end]],
+            "results": [records.rows[one].record(names) for one in found[begin:end]],
         }
         if end < len(found):
             page["paging"] = {"next": {"after": str(begin if call.repeats_cursor() and begin else end)}}
@@ -145,10 +156,12 @@ class HubSpot(Vendor):
         """POST batch/read: at most 100 ids; the missing ones stand in `errors`."""
         inputs = checks.inputs_of(call, "properties")
         body = checks.object_of(call)
-        names = tuple(body["properties"]) or DEFAULT_PROPERTIES
+        records, archived = self._of(call), call.query("archived") == "true"
+        names = tuple(body["properties"]) or records.default
         results, missing = [], []
         for place, one in enumerate(inputs):
-            contact = self._look_up(str(one.get("id")), str(body.get("idProperty") or ""))
+            key, by = str(one.get("id")), str(body.get("idProperty") or "")
+            contact = self._look_up(key, by, archived=archived, among=records)
             if contact is None or place in call.failing_rows():
                 missing.append(str(one.get("id")))
             else:
@@ -160,8 +173,8 @@ class HubSpot(Vendor):
         return self._batch_answer(call, results, errors)
 
     def list_properties(self, call: Call) -> Response:
-        """GET the properties that contacts have."""
-        types = self.contacts.properties
+        """GET the properties that a kind of record has."""
+        types = self._of(call).properties
         return self.json({"results": [_property(name, types[name]) for name in sorted(types)]})
 
     # Writing ------------------------------------------------------------------------------------------------
@@ -189,7 +202,18 @@ class HubSpot(Vendor):
     def _archive(self, contact_id: str) -> None:
         contact = self.contacts.find(contact_id)
         if contact:
-            self._put(replace(contact, archived=True))
+            self._put(replace(contact, archived=True, archived_at=self._now()))
+
+    def merge(self, call: Call) -> Response:
+        """POST merge: the second contact vanishes; its id is kept in a property of the first."""
+        body = checks.object_of(call, "primaryObjectId", "objectIdToMerge")
+        kept, gone = (self._find(str(body[name]), "") for name in ("primaryObjectId", "objectIdToMerge"))
+        ids = [kept.properties.get("hs_merged_object_ids"), str(gone.id), gone.properties.get("hs_merged_object_ids")]
+        now = self._now()
+        joined = ";".join(id for id in ids if id)
+        merged: dict[str, str | None] = {"hs_merged_object_ids": joined, "lastmodifieddate": now}
+        self.contacts.drop(gone.id)
+        return self.json(self._put(replace(kept, properties=kept.properties | merged, updated=now)).record(()))
 
     def _create_one(self, one: dict[str, Json]) -> Json:
         values = checks.check_values(one.get("properties"), self.contacts)
@@ -248,12 +272,21 @@ class HubSpot(Vendor):
         self.contacts.put(contact)
         return contact
 
-    def _look_up(self, value: str, id_property: str, *, archived: bool = False) -> Contact | None:
+    def _of(self, call: Call) -> Contacts:
+        kind = call.request.path_params.get("type", "contacts")
+        if kind not in self.kinds:
+            raise checks.invalid(f"Unable to infer object type from: {kind}")
+        return self.kinds[kind]
+
+    def _look_up(
+        self, value: str, id_property: str, *, archived: bool = False, among: Contacts | None = None
+    ) -> Contact | None:
+        records = among or self.contacts
         if id_property in ("", "hs_object_id"):
-            return self.contacts.find(value, archived=archived)
+            return records.find(value, archived=archived)
         if id_property == "email":
-            return self.contacts.by_email(value)
-        return next((one for one in self.contacts.rows.values() if one.properties.get(id_property) == value), None)
+            return records.by_email(value)
+        return next((one for one in records.rows.values() if one.properties.get(id_property) == value), None)
 
     def _find(self, value: str, id_property: str, *, archived: bool = False) -> Contact:
         contact = self._look_up(value, id_property, archived=archived)

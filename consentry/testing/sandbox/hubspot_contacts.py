@@ -1,4 +1,4 @@
-"""HubSpot's contacts in memory: sorted arrays for lists, typed columns for search."""
+"""HubSpot's records (contacts and the other kinds) in memory: sorted arrays for lists, typed columns for search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from consentry.testing.sandbox.vendor import Json, Refused
 
 # What HubSpot sends when a request names no properties, and adds to every answer.
 DEFAULT_PROPERTIES = ("createdate", "email", "firstname", "hs_object_id", "lastmodifieddate", "lastname")
-_ALWAYS = ("createdate", "hs_object_id", "lastmodifieddate")
-_TYPES = {"createdate": "datetime", "lastmodifieddate": "datetime", "hs_object_id": "number", "birthdate": "date"}
+OTHER_PROPERTIES = ("createdate", "hs_lastmodifieddate", "hs_object_id")
+_ALWAYS = ("createdate", "hs_object_id")
+_MODIFIED = ("lastmodifieddate", "hs_lastmodifieddate")
+_TYPES = dict.fromkeys(("createdate", *_MODIFIED), "datetime") | {"hs_object_id": "number", "birthdate": "date"}
 _COMPARISONS: dict[str, Callable[[Json, Json], bool]] = {"GT": gt, "GTE": ge, "LT": lt, "LTE": le}
 OPERATORS = frozenset(
     {"EQ", "NEQ", "GT", "GTE", "LT", "LTE", "BETWEEN", "IN", "NOT_IN", "HAS_PROPERTY", "NOT_HAS_PROPERTY"}
@@ -26,30 +28,34 @@ Typed = str | float | None
 
 @dataclass(slots=True)
 class Contact:
-    """One contact; property values are strings, as HubSpot's are."""
+    """One contact, or another record; property values are strings, as HubSpot's are."""
 
     id: int
     properties: dict[str, str | None]
     created: str
     updated: str
     archived: bool = False
+    archived_at: str | None = None
 
     def record(self, names: Sequence[str]) -> Json:
         """Return the contact as the API shows it: the asked properties, null where there is no value."""
-        wanted = dict.fromkeys((*_ALWAYS, *names))
-        return {
+        moved = [name for name in _MODIFIED if name in self.properties]
+        wanted = dict.fromkeys((*_ALWAYS, *moved, *names))
+        shown = {
             "id": str(self.id),
             "properties": {name: self.properties.get(name) for name in sorted(wanted)},
             "createdAt": self.created,
             "updatedAt": self.updated,
             "archived": self.archived,
         }
+        return shown | ({"archivedAt": self.archived_at} if self.archived_at else {})
 
 
 @dataclass
 class Contacts:
-    """All contacts of the account, live and archived."""
+    """All records of one kind in the account, live and archived; `modified` is the property that moves."""
 
+    modified: str = "lastmodifieddate"
     rows: dict[int, Contact] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)  # name -> type
     _order: dict[bool, list[int]] = field(default_factory=lambda: {False: [], True: []})
@@ -58,7 +64,8 @@ class Contacts:
     _emails: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.declare(DEFAULT_PROPERTIES)
+        self.default = DEFAULT_PROPERTIES if self.modified == "lastmodifieddate" else OTHER_PROPERTIES
+        self.declare((*self.default, "hs_merged_object_ids"))
 
     def declare(self, names: Iterable[str]) -> None:
         """Make properties known to the account."""
@@ -83,7 +90,7 @@ class Contacts:
         contact_id = int(record["id"])
         created, updated = record["createdAt"], record["updatedAt"]
         _millis(updated)  # a time that cannot be read is a bad line, not a surprise in a later search
-        own = {"hs_object_id": str(contact_id), "createdate": created, "lastmodifieddate": updated}
+        own = {"hs_object_id": str(contact_id), "createdate": created, self.modified: updated}
         contact = Contact(contact_id, own | record["properties"], created, updated, bool(record.get("archived")))
         if contact_id not in self.rows:
             self._order[contact.archived].append(contact_id)
@@ -97,6 +104,12 @@ class Contacts:
                 self._order[before.archived].remove(contact.id)
             insort(self._order[contact.archived], contact.id)
         self._keep(contact)
+        self.changed()
+
+    def drop(self, contact_id: int) -> None:
+        """Take a record away altogether, as a merge or a permanent deletion does."""
+        contact = self.rows.pop(contact_id)
+        self._order[contact.archived].remove(contact_id)
         self.changed()
 
     def _keep(self, contact: Contact) -> None:
