@@ -6,12 +6,13 @@ pipeline asks for with isinstance; it never tries and catches.
 
 Every connector is made in the same way (`consentry.connectors.registry.connect` does it):
 
-    Connector(config, *, streams={}, account="", base=Path())
+    Connector(config, *, streams={}, account="", base=Path(), keep=Path())
 
 config: an instance of its `Config`, from the `connection:` block. streams: for a source, an instance of its
 `StreamOptions` a stream, from the stream's `options:` block. account: names the account at the vendor; its
-quota is shared by all connectors of that name. base: the folder that relative paths of the config start from;
-a connector without paths need not take it.
+quota is shared by all connectors of that name. base: the folder that relative paths of the config start from.
+keep: a folder for what the connector must remember by itself from run to run, such as tokens that rotate. A
+connector takes those of the keywords that it needs.
 """
 
 from __future__ import annotations

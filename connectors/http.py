@@ -80,8 +80,10 @@ BaseUrl = Annotated[str, AfterValidator(_only_safe)]
 class HttpClient:
     """Calls to one account of one vendor.
 
-    vendor: its name in sentences. headers: made anew for every call, so that a token may change.
-    limits: the account's quota, by operation; "" is for calls that name none. `calls` counts what was sent.
+    vendor: its name in sentences. headers: made anew for every call, so that a token may change. renew: called
+    with the headers of a call that was refused with 401; True when `headers` gives others now, and the call is sent
+    once more (see `consentry.connectors.tokens`). limits: the account's quota, by operation; "" is for calls that
+    name none. `calls` counts what was sent.
     transport, sleep, clock: for tests; clock gives seconds of any fixed origin.
     """
 
@@ -92,6 +94,7 @@ class HttpClient:
         vendor: str,
         account: str,
         headers: Callable[[], Mapping[str, str]],
+        renew: Callable[[Mapping[str, str]], bool] | None = None,
         limits: Mapping[str, Sequence[Limit]] | None = None,
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
@@ -102,7 +105,7 @@ class HttpClient:
     ) -> None:
         self.base_url, self.vendor, self.account = base_url.rstrip("/"), vendor, account
         self.calls = 0
-        self._headers, self._limits, self._max_bytes = headers, limits or {}, max_bytes
+        self._headers, self._renew, self._limits, self._max_bytes = headers, renew, limits or {}, max_bytes
         self._policy = policy or RetryPolicy()
         self._pause = pause or _as_headers_say
         self._sleep, self._clock = sleep, clock
@@ -169,12 +172,20 @@ class HttpClient:
         )
 
     def _once(self, call: _Call) -> Answer:
+        headers = dict(self._headers())
+        sent = self._sent(call, headers)
+        # A token may run out at any time, also while a 429 is waited for (airbyte #13660).
+        if sent[0] == 401 and self._renew and self._renew(headers):
+            sent = self._sent(call, dict(self._headers()))
+        return self._read(call, *sent)
+
+    def _sent(self, call: _Call, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         self._await_quota(call.operation)
         self.calls += 1
         sent: tuple[int, dict[str, str], bytes] | None = None
         problem: Exception = Transient("sent nothing")
         try:
-            sent = self._send(call)
+            sent = self._send(call, headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             problem = Transient("cannot be reached")
         except httpx.TimeoutException:
@@ -183,7 +194,7 @@ class HttpClient:
             problem = self._lost(call, "broke the connection off")
         if sent is None:
             raise problem
-        return self._read(call, *sent)
+        return sent
 
     def _quota(self, operation: str) -> Quota:
         return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))
@@ -195,8 +206,7 @@ class HttpClient:
         if wait > 0:
             self._sleep(wait)
 
-    def _send(self, call: _Call) -> tuple[int, dict[str, str], bytes]:
-        headers = dict(self._headers())
+    def _send(self, call: _Call, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         content = None if call.body is None else json.dumps(call.body, separators=(",", ":")).encode()
         if content is not None:
             headers.setdefault("Content-Type", "application/json")

@@ -52,11 +52,12 @@ def connect(
     streams: Mapping[str, ConnectorConfig] | None = None,
     account: str = "",
     base: Path = Path(),
+    keep: Path = Path(),
 ) -> Connector:
     """Make a connector of the class that `type:` names; the arguments are described in `consentry.connectors.base`."""
     # The protocol says nothing of __init__, because a protocol's constructor is not its instances' business.
     make = cast("Callable[..., Connector]", connector(type))
-    given: dict[str, object] = {"streams": streams or {}, "account": account, "base": base}
+    given: dict[str, object] = {"streams": streams or {}, "account": account, "base": base, "keep": keep}
     taken = signature(make).parameters
     return make(config, **{name: value for name, value in given.items() if name in taken})
 

@@ -65,6 +65,7 @@ class Loaded:
             streams={stream: self.settings[f"sources.{name}.{stream}"] for stream in block.streams},
             account=name,
             base=self.path.parent.resolve(),
+            keep=self.state.resolve() / "connectors" / name,
         )
         if not isinstance(made, Source):
             raise ConfigError(f"{self.path}: source {name} has type {block.type!r}, which can only be written to.")
@@ -73,7 +74,13 @@ class Loaded:
     def destination(self, name: str) -> Destination:
         """Make the connector of a destination; its relative paths start from the state folder."""
         block = self.job.destinations[name]
-        made = connect(block.type, self.settings[f"destinations.{name}"], account=name, base=self.state.resolve())
+        made = connect(
+            block.type,
+            self.settings[f"destinations.{name}"],
+            account=name,
+            base=self.state.resolve(),
+            keep=self.state.resolve() / "connectors" / name,
+        )
         if not isinstance(made, Destination):
             raise ConfigError(f"{self.path}: destination {name} has type {block.type!r}, which can only be read.")
         return made
