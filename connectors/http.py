@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,13 +24,16 @@ import httpx
 from pydantic import AfterValidator
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from consentry.connectors.quota import Limit, Quota, quota
+from consentry.connectors.quota import Limit, Quota, quota, slots
 from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPolicy, Transient, retry_after
+from consentry.connectors.room import hold_off
 from consentry.errors import ConsentryError, RetryLater, StopRun
 
 MAX_BYTES = 64_000_000
 # An answer that goes to a file on the disk may be longer; some exports give 4 GB.
 MAX_FILE_BYTES = 8_000_000_000
+# Calls of one account under way at once; Mailchimp and GA4 refuse the eleventh.
+AT_ONCE = 8
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -63,6 +67,8 @@ class Answer:
 
 # What a vendor's error says: seconds to wait, or None for the common reading.
 Pause = Callable[[int, Mapping[str, str], Any], float | None]
+# Whether an answer means "too many calls" although its status is not 429: status, headers, body.
+TurnedAway = Callable[[int, Mapping[str, str], Any], bool]
 
 
 def _only_safe(url: str) -> str:
@@ -84,6 +90,8 @@ class HttpClient:
     with the headers of a call that was refused with 401; True when `headers` gives others now, and the call is sent
     once more (see `consentry.connectors.tokens`). limits: the account's quota, by operation; "" is for calls that
     name none. `calls` counts what was sent.
+    at_once: calls of the account that may be under way at the same time. max_bytes: of an answer.
+    turned_away: tells an answer that is a rate limit under another status, as some vendors' 403 is.
     transport, sleep, clock: for tests; clock gives seconds of any fixed origin.
     """
 
@@ -98,16 +106,20 @@ class HttpClient:
         limits: Mapping[str, Sequence[Limit]] | None = None,
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
+        turned_away: TurnedAway | None = None,
         max_bytes: int = MAX_BYTES,
+        at_once: int = AT_ONCE,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base_url, self.vendor, self.account = base_url.rstrip("/"), vendor, account
         self.calls = 0
+        self._slots, self._counting = slots(f"{vendor}/{account}", at_once), threading.Lock()
         self._headers, self._renew, self._limits, self._max_bytes = headers, renew, limits or {}, max_bytes
         self._policy = policy or RetryPolicy()
         self._pause = pause or _as_headers_say
+        self._turned_away = turned_away or (lambda status, headers, body: False)
         self._sleep, self._clock = sleep, clock
         self._client = httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False)
         # Connections are let go with the client, also when nobody closes it.
@@ -139,13 +151,25 @@ class HttpClient:
         safe = method not in ("POST", "PATCH") if repeatable is None else repeatable
         called = urlsplit(self.base_url + path).path
         call = _Call(method, self.base_url + path, called, params, body, safe, operation, form=form, into=into)
-        failure: Transient | None = None
+        failure: Transient | RetryLater | None = None
+        doubtful = False
+
+        def once() -> Answer:
+            nonlocal doubtful
+            try:
+                return self._once(call)
+            except Transient as transient:
+                doubtful = doubtful or transient.doubtful
+                raise
+
         try:
-            return self._tries()(self._once, call)
-        except Transient as transient:
-            failure = transient
+            return self._tries()(once)
+        except (Transient, RetryLater) as problem:
+            failure = problem
         # Raised here and not above, so that the error's context does not hold the request.
-        raise self._given_up(call, failure)
+        if doubtful and method != "GET":
+            raise AnswerLost(self._lost_sentence(call, "gave no clear answer"), code="answer_lost")
+        raise failure if isinstance(failure, RetryLater) else self._given_up(call, failure)
 
     def next_path(self, link: str) -> tuple[str, dict[str, str]]:
         """Turn a link of an answer to its next page into a path and a query.
@@ -181,11 +205,13 @@ class HttpClient:
 
     def _sent(self, call: _Call, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         self._await_quota(call.operation)
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         sent: tuple[int, dict[str, str], bytes] | None = None
         problem: Exception = Transient("sent nothing")
         try:
-            sent = self._send(call, headers)
+            with self._slots:
+                sent = self._send(call, headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             problem = Transient("cannot be reached")
         except httpx.TimeoutException:
@@ -194,7 +220,13 @@ class HttpClient:
             problem = self._lost(call, "broke the connection off")
         if sent is None:
             raise problem
+        self._listen(call.operation, sent[1])
         return sent
+
+    def _listen(self, operation: str, headers: Mapping[str, str]) -> None:
+        wait = hold_off(headers, time.time())
+        if wait > 0:
+            self._quota(operation).hold(self._clock() + wait)
 
     def _quota(self, operation: str) -> Quota:
         return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))
@@ -246,20 +278,22 @@ class HttpClient:
             if not readable:
                 raise self._lost(call, "sent an answer that is not JSON")
             return Answer(status, headers, body)
-        if status in TRANSIENT:
+        full = status == 429 or self._turned_away(status, headers, body)
+        away = full or status in TURNED_AWAY
+        if full or status in TRANSIENT:
             after = self._pause(status, headers, body)
             if after is not None and after > self._policy.max_wait:
                 raise self._later(after)
-            if after and status == 429:
+            if after and full:
                 self._quota(call.operation).hold(self._clock() + after)
-            if status not in TURNED_AWAY and not call.repeatable and after is None:
+            if not away and not call.repeatable and after is None:
                 raise AnswerLost(self._lost_sentence(call, f"answered {status}"), status=status, code="answer_lost")
-            raise Transient(f"answered {status}", status=status, after=after)
+            raise Transient(f"answered {status}", status=status, after=after, doubtful=not away, turned_away=full)
         raise self._refused(call, status, body)
 
     def _lost(self, call: _Call, reason: str) -> Exception:
         if call.repeatable:
-            return Transient(reason)
+            return Transient(reason, doubtful=True)
         return AnswerLost(self._lost_sentence(call, reason), code="answer_lost")
 
     def _lost_sentence(self, call: _Call, reason: str) -> str:
@@ -270,7 +304,7 @@ class HttpClient:
         return RetryLater(message, after=after, code="quota")
 
     def _given_up(self, call: _Call, failure: Transient) -> ConsentryError:
-        if failure.status == 429:
+        if failure.turned_away:
             return self._later(failure.after or self._policy.cap)
         message = f"{self.vendor} {failure.reason} to {call}, {self._policy.attempts} times. Run again later."
         if failure.reason == "cannot be reached":
@@ -315,11 +349,15 @@ def failing_as(error: type[StopRun]) -> Iterator[None]:
 
 def vendor_code(body: Any) -> str | None:
     """Return the reason code in an error body, as the common vendors write it; never free text."""
+    if isinstance(body, list):
+        body = body[0] if body else None
     if not isinstance(body, Mapping):
         return None
     first = body.get("errors")
     nested = first[0] if isinstance(first, list) and first and isinstance(first[0], Mapping) else {}
-    for found in (nested.get("code"), body.get("category"), body.get("code"), body.get("error")):
+    inner = body["error"] if isinstance(body.get("error"), Mapping) else {}
+    places = (nested.get("code"), body.get("category"), body.get("code"), body.get("errorCode"), body.get("error"))
+    for found in (*places, inner.get("status"), inner.get("type")):
         if isinstance(found, str) and _CODE.fullmatch(found):
             return found
     return None

@@ -54,6 +54,7 @@ class Quota:
             self._not_before = max(self._not_before, until)
 
 
+_slots: dict[str, threading.BoundedSemaphore] = {}
 _quotas: dict[tuple[str, str], Quota] = {}
 _quotas_lock = threading.Lock()
 
@@ -62,3 +63,9 @@ def quota(account: str, operation: str, limits: Sequence[Limit]) -> Quota:
     """Return the quota of an account for one kind of call; the first to ask sets its limits."""
     with _quotas_lock:
         return _quotas.setdefault((account, operation), Quota(limits))
+
+
+def slots(account: str, at_once: int) -> threading.BoundedSemaphore:
+    """Return what bounds the calls of an account that are under way at once; the first to ask sets how many."""
+    with _quotas_lock:
+        return _slots.setdefault(account, threading.BoundedSemaphore(at_once))

@@ -31,11 +31,24 @@ class RetryPolicy:
 
 
 class Transient(Exception):
-    """A call that failed in a way that passes; `after` is what the server asked for, in seconds."""
+    """A call that failed in a way that passes.
 
-    def __init__(self, reason: str, *, status: int | None = None, after: float | None = None) -> None:
+    after: what the server asked to wait, in seconds. doubtful: whether it may have taken effect all the same.
+    turned_away: whether it was one call too many.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        after: float | None = None,
+        doubtful: bool = False,
+        turned_away: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason, self.status, self.after = reason, status, after
+        self.doubtful, self.turned_away = doubtful, turned_away
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

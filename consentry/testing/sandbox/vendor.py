@@ -7,7 +7,7 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -182,6 +182,9 @@ class Vendor(ABC):
         spent = exceeded(windows)
         if spent and self.enforce_limits:
             raise self.limit_refusal(spent)
+        if not self.enforce_limits:
+            # A client believes a header that says that nothing is left, and waits.
+            windows = [replace(window, remaining=max(1, window.remaining)) for window in windows]
         return self.limit_headers(windows)
 
     def _endpoint(self, operation: Operation) -> Callable[[Request], Any]:
