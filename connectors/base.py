@@ -17,7 +17,7 @@ connector takes those of the keywords that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 from pydantic import ConfigDict
 
 from consentry.config import Model
+from consentry.connectors.quota import Limit
 from consentry.model.batch import Batch, Operation
 
 # Where a source continues: plain JSON, kept with the data it describes.
@@ -73,12 +74,23 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class HashRules:
+    """How a platform wants identifiers hashed: what the policy's `rules:` names, where it is written, when read."""
+
+    rules: str
+    identifiers: tuple[str, ...]
+    source: str
+    read: str
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a destination takes and can do.
 
     batch_max: rows in one call of `write`. key_fields: identifiers by which it knows a person, best first.
     operations: what may be asked of it. idempotent: whether the same batch sent twice is noticed by nobody.
-    asynchronous: whether accepted is not yet applied.
+    asynchronous: whether accepted is not yet applied. hashing: how identifiers must be hashed, if they must.
+    quota: the account's limits by operation. erases: whether a person can be erased there, not only taken out.
     """
 
     batch_max: int
@@ -86,6 +98,9 @@ class Capabilities:
     operations: frozenset[Operation]
     idempotent: bool = True
     asynchronous: bool = False
+    hashing: HashRules | None = None
+    quota: Mapping[str, Sequence[Limit]] = field(default_factory=dict)
+    erases: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""HubSpot as a source: records, merges, associations and subscriptions, through the date-versioned API.
+"""HubSpot: records, merges, associations and subscriptions as a source, lists of contacts as a destination.
 
 The first read of a kind of record lists every one; later ones search what changed since, and list what was archived.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +17,14 @@ import pyarrow as pa
 from pydantic import Field, SecretStr
 
 from consentry.connectors import hubspot_related as related
-from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
+from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
+from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
 from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
 from consentry.errors import RetryLater, SourceFailed
+from consentry.model.batch import Batch
 
 # A private app's burst, and search's own limit (HubSpot, "API usage guidelines", November 2026).
 LIMITS = {"": (Limit(100, 10.0),), "search": (Limit(4, 1.0),)}
@@ -39,6 +41,11 @@ class HubSpotConfig(ConnectorConfig):
     token: SecretStr = Field(description="A private app's access token, as ${VARIABLE}.")
     overlap_minutes: int = Field(
         default=10, ge=0, le=1440, description="How far each window reaches back into the last."
+    )
+    contact_key: str = Field(
+        default="email",
+        pattern=r"^[a-z0-9_]+$",
+        description="As a destination: email, or the unique property by which contacts are known.",
     )
 
 
@@ -61,9 +68,11 @@ class HubSpot:
     with the option `object`. `contacts_merged` tells which records were merged into which; `contacts_to_companies`
     ties two kinds; `email_preferences` is a consent feed. The last two are whole each time: land them as snapshots.
     Proof level B: the vendor's description (2026-09) and its own Python client against the simulator.
+    As a destination see `hubspot_lists`.
     """
 
     Config: ClassVar[type[ConnectorConfig]] = HubSpotConfig
+    capabilities = CAPABILITIES
     StreamOptions: ClassVar[type[ConnectorConfig]] = HubSpotStream
 
     def __init__(
@@ -90,6 +99,24 @@ class HubSpot:
             transport=transport,
             sleep=sleep,
         )
+        self._lists = HubSpotLists(self.http, contact_key=config.contact_key)
+
+    @property
+    def api_calls(self) -> int:
+        """Return how many requests were sent."""
+        return self.http.calls
+
+    def write(self, batch: Batch) -> Iterator[Outcome]:
+        """Keep the contacts of a batch, and put new ones on the list."""
+        return self._lists.write(batch)
+
+    def remove(self, batch: Batch) -> Iterator[Outcome]:
+        """Take the contacts of a batch off the list."""
+        return self._lists.remove(batch)
+
+    def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of the contact ids that are on the list."""
+        return self._lists.lookup(audience, remote_ids)
 
     def check(self) -> Check:
         """Log in by reading the contacts' properties."""
