@@ -4,22 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check lint bench clean help
+.PHONY: demo test test-slow check lint docs bench clean help
 
 help:
 	@echo "make demo   run the whole quickstart job against local simulators"
 	@echo "make test   run the tests"
 	@echo "make check  run everything that CI runs"
+	@echo "make docs   write the pages that are made from the code"
 	@echo "make bench  run the benchmarks (quick)"
 
 demo: $(STAMP)
 	$(BIN)/consentry demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 -q -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -29,6 +30,9 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: test lint
+
+docs: $(STAMP)
+	$(BIN)/python -m consentry.cli.reference > docs/commands.md
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_end_to_end.py --quick

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from consentry import __version__
-from consentry.cli import auditing, inspecting, letters, running, sandboxing, starting
+from consentry.cli import auditing, inspecting, letters, quarantining, running, sandboxing, starting
 from consentry.cli.output import Output, console, report, report_fault_of_ours
-from consentry.errors import ConsentryError
+from consentry.errors import ConfigError, ConsentryError
 
 EXIT_CODES = """
 [bold]Exit codes[/bold]  0 ok · 1 error · 2 changes present (plan) · 3 finished with rejected rows ·
@@ -30,6 +30,7 @@ for module in (starting, inspecting, running, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
+app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 
@@ -56,11 +57,10 @@ def main() -> None:
         code = app(standalone_mode=False)
     except ConsentryError as error:
         code = report(error, output)
-    except click.exceptions.Abort:
+    except typer.Abort:
         code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 1
+    except TyperException as error:
+        code = _report_wrong_call(error, output)
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
@@ -68,3 +68,9 @@ def main() -> None:
     except Exception as error:
         code = report_fault_of_ours(error, debug=debug)
     sys.exit(code or 0)
+
+
+def _report_wrong_call(error: TyperException, output: Output) -> int:
+    # Without any argument the help was printed already, and nothing is left to say.
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return report(ConfigError(f"{message} Try the command with --help."), output) if message else 1

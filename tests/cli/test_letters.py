@@ -15,12 +15,22 @@ from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
 from consentry.pipeline.run import run
 from consentry.testing.memory import Audiences
-from tests.conftest import PEOPLE, TinyJob, email
+from tests.conftest import PEOPLE, TinyJob, email, make_tiny
 
 
 @pytest.fixture
 def refused(tiny: TinyJob) -> TinyJob:
     """A job of which the destination refused the first two rows of its first call."""
+    return refuse(tiny)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> TinyJob:
+    """The same, for tests that only look."""
+    return refuse(make_tiny(tmp_path_factory.mktemp("refused")))
+
+
+def refuse(tiny: TinyJob) -> TinyJob:
     schedule = [{"call": 1, "kind": "reject", "rows": [0, 1], "code": "invalid_email"}]
     connection = {"path": str(tiny.members_file), "schedule": schedule}
     tiny.spec["destinations"]["store"] = {"type": "failing", "connection": connection}
@@ -46,19 +56,19 @@ def missing(job: TinyJob) -> list[int]:
     return [n for n in range(PEOPLE) if email(n) not in there]
 
 
-def test_every_refused_row_is_listed_with_its_code_and_no_personal_value(refused: TinyJob) -> None:
-    letters = dlq("list", refused.path)["letters"]
+def test_every_refused_row_is_listed_with_its_code_and_no_personal_value(seen: TinyJob) -> None:
+    letters = dlq("list", seen.path)["letters"]
     assert [(x["operation"], x["code"], x["state"]) for x in letters] == [("add", "invalid_email", "open")] * 2
-    text = CliRunner().invoke(app, ["dlq", "list", str(refused.path)]).stdout
+    text = CliRunner().invoke(app, ["dlq", "list", str(seen.path)]).stdout
     assert "canary" not in (text + json.dumps(letters)).lower()
 
 
-def test_one_letter_is_shown_with_what_will_become_of_it(refused: TinyJob) -> None:
-    person = dlq("list", refused.path)["letters"][0]["person_id"]
-    shown = dlq("show", refused.path, "--sync", "adults", "--person", person)
+def test_one_letter_is_shown_with_what_will_become_of_it(seen: TinyJob) -> None:
+    person = dlq("list", seen.path)["letters"][0]["person_id"]
+    shown = dlq("show", seen.path, "--sync", "adults", "--person", person)
     assert shown["person_id"] == person
     assert "held back" in shown["sentences"][1]
-    text = CliRunner().invoke(app, ["dlq", "show", str(refused.path), "--sync", "adults", "--person", person]).stdout
+    text = CliRunner().invoke(app, ["dlq", "show", str(seen.path), "--sync", "adults", "--person", person]).stdout
     assert "invalid_email" in text
 
 
@@ -93,14 +103,14 @@ def test_what_somebody_decided_about_letters_is_in_the_log(refused: TinyJob) -> 
     assert json.loads(log[-1])["counts"] == {"letters": 2}
 
 
-def test_a_sync_that_is_not_there_is_named_with_the_nearest_one(refused: TinyJob) -> None:
+def test_a_sync_that_is_not_there_is_named_with_the_nearest_one(seen: TinyJob) -> None:
     with pytest.raises(ConfigError, match="did you mean 'adults'"):
-        dlq("list", refused.path, "--sync", "adult")
+        dlq("list", seen.path, "--sync", "adult")
 
 
-def test_a_person_without_a_letter_is_a_sentence(refused: TinyJob) -> None:
+def test_a_person_without_a_letter_is_a_sentence(seen: TinyJob) -> None:
     with pytest.raises(ConfigError, match="no dead letter"):
-        dlq("show", refused.path, "--sync", "adults", "--person", "nobody")
+        dlq("show", seen.path, "--sync", "adults", "--person", "nobody")
 
 
 def test_a_job_that_never_ran_has_no_letters(tiny: TinyJob) -> None:

@@ -1,0 +1,184 @@
+"""Every command, on good input and on bad: a clear sentence, the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consentry.cli import main
+from consentry.cli.reference import pages
+from consentry.testing.sandbox import Sandbox
+from tests.conftest import PEOPLE, TinyJob, email
+
+Answer = tuple[int, str, str]
+Cli = Callable[..., Answer]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command as the shell would; returns the exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr("sys.argv", ["consentry", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    return dict(json.loads(answer[1]))
+
+
+def test_the_page_of_commands_is_the_one_the_commands_make() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == "\n".join(pages()) + "\n", "run `make docs`"
+
+
+def test_every_command_has_help(cli: Cli) -> None:
+    for command in ("init", "validate", "check", "discover", "plan", "run", "status", "explain", "sandbox", "demo"):
+        code, out, _ = cli(command, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version")[1].startswith("consentry 0.")
+
+
+def test_run_status_explain_and_verify_agree(cli: Cli, tiny: TinyJob) -> None:
+    summary = told(cli("run", tiny.path, "--output", "json"))
+    assert summary["syncs"]["adults"]["acknowledged"] == PEOPLE
+    status = told(cli("status", tiny.path, "--output", "json"))
+    assert status["runs"][0]["run_id"] == summary["run_id"]
+    assert status["syncs"]["adults"]["acknowledged"] == PEOPLE
+    code, out, _ = cli("audit", "verify", tiny.path, "--output=json")
+    verdict = json.loads(out)
+    assert (code, verdict["ok"]) == (0, True)
+    code, out, _ = cli("audit", "verify", tiny.folder / "state", "--expect", f"{verdict['events']}:{verdict['head']}")
+    assert code == 0
+
+
+def test_explain_says_why_one_person_is_where_they_are(cli: Cli, tiny: TinyJob) -> None:
+    cli("run", tiny.path)
+    found = told(cli("explain", tiny.path, "--by", "email", "--value", email(3), "--output", "json"))
+    assert found["segments"] == ["adults"]
+    assert {"target": "adults", "allow": True, "reason": "allow"} in found["decisions"]
+    assert email(3) not in json.dumps(found)
+    code, _, err = cli("explain", tiny.path, "--person", "nobody")
+    assert (code, "no such person" in err) == (1, True)
+
+
+def test_explain_prints_the_plan(cli: Cli, tiny: TinyJob) -> None:
+    code, out, _ = cli("explain", tiny.path)
+    assert code == 0
+    assert "age >= 18" in out
+    assert "max_delete_pct" in out
+
+
+def test_plan_tells_changes_by_its_exit_code(cli: Cli, tiny: TinyJob) -> None:
+    assert cli("plan", tiny.path, "--detailed-exitcode")[0] == 2
+    cli("run", tiny.path)
+    assert cli("plan", tiny.path, "--detailed-exitcode")[0] == 0
+
+
+def test_validate_and_its_schema(cli: Cli, tiny: TinyJob) -> None:
+    assert told(cli("validate", tiny.path, "-o", "json"))["ok"] is True
+    schema = json.loads(cli("validate", "--schema")[1])
+    assert schema["title"] == "consentry job"
+    assert "connection_hubspot" in schema["$defs"]
+
+
+def test_init_writes_a_job_that_is_valid(cli: Cli, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "mine")[0] == 0
+    assert cli("validate", tmp_path / "mine" / "job.yaml")[0] == 0
+    code, _, err = cli("init", tmp_path / "mine")
+    assert (code, "is not empty" in err) == (1, True)
+
+
+def test_connectors_are_listed(cli: Cli) -> None:
+    listed = {row["type"]: row["roles"] for row in told(cli("connectors", "list", "-o", "json"))["connectors"]}
+    assert listed["files"] == ["source", "destination"]
+    assert listed["hubspot"] == ["source"]
+
+
+def test_check_and_discover(cli: Cli, tiny: TinyJob) -> None:
+    found = told(cli("check", tiny.path, "-o", "json"))
+    assert found["ok"] is True
+    assert {row["name"] for row in found["connections"]} == {"crm", "form", "store"}
+    streams = told(cli("discover", tiny.path, "-o", "json"))["streams"]
+    assert {row["stream"] for row in streams} == {"people", "consents"}
+
+
+def test_a_wrong_token_is_a_sentence(cli: Cli, tiny: TinyJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as sandbox:
+        monkeypatch.setenv("CRM_TOKEN", "canary-wrong-token")
+        connection = {"base_url": sandbox.url("hubspot"), "token": "${CRM_TOKEN}"}
+        streams = {"contacts": tiny.spec["sources"]["crm"]["streams"]["people"] | {"options": {}, "mode": "append"}}
+        tiny.spec["sources"]["crm"] = {"type": "hubspot", "connection": connection, "streams": streams}
+        tiny.write()
+        code, out, err = cli("run", tiny.path)
+        assert code == 1
+        assert "401" in err
+        assert "canary-wrong-token" not in out + err
+        found = told(cli("check", tiny.path, "-o", "json"))
+        assert found["ok"] is False
+
+
+@pytest.mark.parametrize("command", ["validate", "run", "plan", "check", "status", "explain", "discover"])
+def test_a_missing_job_file_is_a_sentence(cli: Cli, command: str) -> None:
+    code, _, err = cli(command, "nowhere/job.yaml")
+    assert (code, "cannot be read" in err) == (1, True)
+
+
+def test_bad_yaml_names_file_and_line_as_text_and_as_json(cli: Cli, tiny: TinyJob) -> None:
+    tiny.path.write_text(tiny.path.read_text().replace("version: 1\n", "version: 1\nversion: 1\nstat: no\n"))
+    code, _, err = cli("validate", tiny.path)
+    assert code == 1
+    assert "job.yaml:2: The key 'version' stands here and on line 1" in err
+    code, out, err = cli("validate", tiny.path, "--output", "json")
+    assert (code, out) == (1, "")
+    assert len(json.loads(err)["faults"]) >= 2
+
+
+def test_an_unknown_option_is_a_sentence(cli: Cli) -> None:
+    code, _, err = cli("run", "--no-such-option")
+    assert (code, "No such option" in err) == (1, True)
+
+
+def test_an_audit_log_that_is_not_there_is_unreadable(cli: Cli, tmp_path: Path) -> None:
+    assert cli("audit", "verify", tmp_path)[0] == 5
+    assert cli("audit", "verify", tmp_path, "--expect", "nonsense")[0] == 5
+
+
+def test_a_tampered_log_exits_with_two(cli: Cli, tiny: TinyJob) -> None:
+    cli("run", tiny.path)
+    log = tiny.folder / "state" / "audit" / "000001.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"deny":0', b'"deny":9', 1))
+    assert cli("audit", "verify", tiny.folder / "state")[0] == 2
+
+
+def test_a_blocked_run_exits_with_five(cli: Cli, tiny: TinyJob) -> None:
+    cli("run", tiny.path)
+    tiny.write_people(range(5))
+    code, _, err = cli("run", tiny.path)
+    assert (code, "--allow crm.people" in err) == (5, True)
+
+
+def test_a_second_run_at_the_same_time_is_refused(cli: Cli, tiny: TinyJob) -> None:
+    from consentry.audit import AuditLog
+
+    held = AuditLog(tiny.folder / "state" / "audit")
+    code, _, err = cli("run", tiny.path)
+    held.close()
+    assert (code, "another run" in err) == (1, True)
