@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from consentry.errors import StopRun
 from consentry.model.names import quoted
+from consentry.validation.aside import discarded, forget_trimmed
 from consentry.validation.check import BAD, FAILED_RULES
 from consentry.validation.quarantine import COLUMNS
 from consentry.validation.rules import Rule
@@ -18,7 +19,7 @@ class Staged:
     """The tables of one check, quoted for SQL: what was judged, and where it goes."""
 
     name: str
-    source: str
+    raw: str
     clean: str
     checked: str
     duplicates: str
@@ -36,18 +37,19 @@ def publish(
     tables: Staged,
     rules: Sequence[Rule],
     *,
+    where: str,
     key: Sequence[str],
     content: Sequence[str],
     replace: bool,
     bounds: tuple[int, int],
     digest: str | None,
     whole: bool,
-) -> tuple[int, int]:
-    """Return the rows that went to clean and to quarantine.
+) -> tuple[int, int, int]:
+    """Return the rows that went to clean and to quarantine, and those that were discarded before.
 
-    bounds: the rows taken are those with `_rid` above the first and at most the second. digest: the contract's,
-    kept with the watermark; None keeps no watermark, and the rows no
-    number. whole: the rows are all there are. Raises StopRun when a row is in neither half or in both.
+    where: the condition on the rows taken; bounds: its parameters, `_rid` above the first and at most the second.
+    digest: the contract's, kept with the watermark; None keeps no watermark, and the rows no number. whole: the rows
+    are all there are. Raises StopRun when a row is in neither half or in both.
     """
     stopping = ", ".join(str(n) for n, rule in enumerate(rules) if rule.severity != "warn")
     repeated = f"SELECT _rid FROM {tables.duplicates} WHERE rule IN ({stopping})"
@@ -56,10 +58,12 @@ def publish(
         rows = f"SELECT * EXCLUDE ({FAILED_RULES}, {BAD}{', _rid' if digest is None else ''}) {passing}"
         clean = _publish_clean(warehouse, tables, rows, key=key, content=content, replace=replace)
         quarantined = _publish_quarantine(warehouse, tables, whole=whole)
-        _conserved(warehouse, tables, passing, bounds=bounds, clean=clean, quarantined=quarantined)
+        aside = discarded(warehouse, tables.name, tables.raw, where, after=bounds[0], last=bounds[1])
+        rows_in = _count(warehouse, f"FROM {tables.raw} WHERE {where}", after=bounds[0], last=bounds[1]) - aside
+        _conserved(warehouse, tables, passing, rows_in=rows_in, clean=clean, quarantined=quarantined)
         if digest is not None:
             _move_watermark(warehouse, tables.name, bounds[1], digest)
-    return clean, quarantined
+    return clean, quarantined, aside
 
 
 def _move_watermark(warehouse: Warehouse, name: str, last: int, digest: str) -> None:
@@ -108,6 +112,7 @@ def _publish_quarantine(warehouse: Warehouse, tables: Staged, *, whole: bool) ->
     # What is still open was checked again and passed, or is no longer in a source that was read whole.
     ended = "TRUE" if whole else f"_rid IN (SELECT _rid FROM {tables.checked})"
     status = "superseded" if whole else "replayed"
+    forget_trimmed(warehouse, tables.name, ended)
     warehouse.sql(f"UPDATE {tables.quarantine} SET status = $status WHERE status = 'open' AND {ended}", status=status)
     before = _count(warehouse, f"FROM {tables.quarantine}")
     warehouse.sql(f"INSERT INTO {tables.quarantine} BY NAME SELECT * FROM {tables.staged}")
@@ -115,11 +120,8 @@ def _publish_quarantine(warehouse: Warehouse, tables: Staged, *, whole: bool) ->
 
 
 def _conserved(
-    warehouse: Warehouse, tables: Staged, passing: str, *, bounds: tuple[int, int], clean: int, quarantined: int
+    warehouse: Warehouse, tables: Staged, passing: str, *, rows_in: int, clean: int, quarantined: int
 ) -> None:
-    after, last = bounds
-    where = f"FROM {tables.source} WHERE _rid > $after AND _rid <= $last"
-    rows_in = _count(warehouse, where, after=after, last=last)
     both = _count(warehouse, f"{passing} AND _rid IN (SELECT _rid FROM {tables.staged})")
     if rows_in != clean + quarantined or both:
         counted = f"{rows_in:,} rows came in, {clean:,} are clean and {quarantined:,} in quarantine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,7 @@ from consentry.errors import StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
 from consentry.validation.contract import Contract
+from consentry.validation.mend import mended_source
 from consentry.validation.publish import Staged, publish
 from consentry.validation.quarantine import DUPLICATE_RULES, SCHEMA, SURVIVORS, Scribe
 from consentry.validation.rules import MALFORMED, Rule, key_rules
@@ -28,10 +30,12 @@ _RESULT = arrow.schema(
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of the rows of one load: rows_in = clean + quarantined, always.
+    """What became of the rows of one load: rows_in = clean + quarantined + discarded, always.
 
     reasons: quarantined rows by reason code (a row with two codes counts under both).
     warnings: rows by the id of a rule of severity warn that they failed; most of them are clean.
+    discarded: rows that somebody took out of the quarantine for good. again: rows of earlier loads were judged once
+    more, so that clean may have gained rows with small numbers.
     """
 
     rows_in: int
@@ -39,20 +43,34 @@ class Checked:
     quarantined: int
     reasons: Mapping[str, int] = field(default_factory=dict)
     warnings: Mapping[str, int] = field(default_factory=dict)
+    discarded: int = 0
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One table to check: where its rows are, where they go, and what they are judged by."""
+    """One table to check: where its rows are, where they go, and what they are judged by.
+
+    raw: the rows as they were landed; source: the same with what people mended, without what they discarded.
+    chosen: a table with the numbers of the rows to judge, when not all of them are.
+    """
 
     warehouse: Warehouse
     contract: Contract
     name: str
+    raw: str
     source: str
     clean: str
     key: tuple[str, ...]
     run_id: str
     rules: tuple[Rule, ...]
+    chosen: str | None = None
+
+    @property
+    def rows(self) -> str:
+        """The condition on the rows to judge, with the bounds as parameters."""
+        among = f" AND _rid IN (SELECT _rid FROM {self.chosen})" if self.chosen else ""
+        return f"_rid > $after AND _rid <= $last{among}"
 
     @property
     def checked(self) -> str:
@@ -86,17 +104,14 @@ def validate(
     when the source lacks a column that the contract requires, when a rule of severity `fail` is broken, and when
     clean and quarantined rows do not add up to the rows that came in.
     """
-    rules = (MALFORMED, *key_rules(tuple(primary_key)), *contract.rules)
-    source, clean = f"raw.{quoted(stream)}", f"clean.{quoted(stream)}"
-    task = Task(warehouse, contract, stream, source, clean, tuple(primary_key), run_id, rules)
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {WATERMARK} (stream TEXT, rid BIGINT, contract TEXT)")
-    known = warehouse.sql(f"SELECT rid, contract FROM {WATERMARK} WHERE stream = $name", name=stream).to_pylist()
     raw = f"raw.{stream}"
+    known = watermark(warehouse, stream)
     if not warehouse.has(raw):
         return Checked(0, 0, 0)
-    last = warehouse.sql(f"SELECT max(_rid) AS last FROM {source}")["last"][0].as_py()
-    changed = bool(known) and known[0]["contract"] != contract.digest
-    after = known[0]["rid"] if known and not changed else -1
+    task = stream_task(warehouse, contract, stream=stream, primary_key=primary_key, run_id=run_id)
+    last = warehouse.sql(f"SELECT max(_rid) AS last FROM {task.raw}")["last"][0].as_py()
+    changed = known is not None and known[1] != contract.digest
+    after = known[0] if known and not changed else -1
     fresh = last is not None and last > after
     emptied = mode == "snapshot" and last is None
     if known and not (fresh or emptied or changed):
@@ -104,7 +119,7 @@ def validate(
         return Checked(0, 0, 0)
     after = -1 if mode == "snapshot" else after
     replace = mode == "snapshot" or changed or not warehouse.has(f"clean.{stream}")
-    return _split(
+    checked = split(
         task,
         raw,
         after=after,
@@ -113,6 +128,30 @@ def validate(
         whole=mode == "snapshot",
         digest=contract.digest,
     )
+    return dataclasses.replace(checked, again=changed)
+
+
+def watermark(warehouse: Warehouse, stream: str) -> tuple[int, str] | None:
+    """Return how far a stream was checked, and by which contract (its digest); None when it never was."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {WATERMARK} (stream TEXT, rid BIGINT, contract TEXT)")
+    known = warehouse.sql(f"SELECT rid, contract FROM {WATERMARK} WHERE stream = $name", name=stream).to_pylist()
+    return (known[0]["rid"], known[0]["contract"]) if known else None
+
+
+def stream_task(
+    warehouse: Warehouse,
+    contract: Contract,
+    *,
+    stream: str,
+    primary_key: Sequence[str],
+    run_id: str,
+    chosen: str | None = None,
+) -> Task:
+    """Return the check of a landed stream."""
+    rules = (MALFORMED, *key_rules(tuple(primary_key)), *contract.rules)
+    raw, clean = f"raw.{quoted(stream)}", f"clean.{quoted(stream)}"
+    source = mended_source(warehouse, stream)
+    return Task(warehouse, contract, stream, raw, source, clean, tuple(primary_key), run_id, rules, chosen)
 
 
 def validate_table(
@@ -136,10 +175,10 @@ def validate_table(
     query = f"SELECT *, row_number() OVER (ORDER BY {quoted(key)}) AS _rid FROM {source}"
     warehouse.sql(f"CREATE OR REPLACE TABLE {numbered} AS {query}")
     rules = (MALFORMED, *key_rules((key,)), *contract.rules)
-    task = Task(warehouse, contract, name, numbered, _named(into), (key,), run_id, rules)
+    task = Task(warehouse, contract, name, numbered, numbered, _named(into), (key,), run_id, rules)
     last = warehouse.count(f"quarantine.{name}__numbered")
     try:
-        return _split(task, f"quarantine.{name}__numbered", after=-1, last=last, replace=True, whole=True, digest=None)
+        return split(task, f"quarantine.{name}__numbered", after=-1, last=last, replace=True, whole=True, digest=None)
     finally:
         warehouse.sql(f"DROP TABLE IF EXISTS {numbered}")
 
@@ -149,7 +188,8 @@ def _named(table: str) -> str:
     return f"{quoted(zone)}.{quoted(name)}"
 
 
-def _split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: bool, digest: str | None) -> Checked:
+def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: bool, digest: str | None) -> Checked:
+    """Judge the rows of a task and publish both halves; see `validate`."""
     try:
         carried = _columns(task, raw)
         _judge(task, carried, after=after, last=last)
@@ -163,15 +203,17 @@ def _split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole:
             survivor=task.contract.survivor,
             older=None if replace else task.clean,
             key=task.key,
+            again=task.chosen is not None,
         )
         failed = _results(task)
         _stop_on_failures(task, failed)
         codes = _write_quarantine(task)
-        staged = Staged(task.name, task.source, task.clean, task.checked, task.duplicates, task.staged, task.run_id)
-        clean, quarantined = publish(
+        staged = Staged(task.name, task.raw, task.clean, task.checked, task.duplicates, task.staged, task.run_id)
+        clean, quarantined, discarded = publish(
             task.warehouse,
             staged,
             task.rules,
+            where=task.rows,
             key=task.key,
             content=content,
             replace=replace,
@@ -183,7 +225,7 @@ def _split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole:
         for table in (task.checked, task.duplicates, task.staged):
             task.warehouse.sql(f"DROP TABLE IF EXISTS {table}")
     warnings = {r.rule_id: n for r, n in zip(task.rules, failed, strict=True) if r.severity == "warn" and n}
-    return Checked(clean + quarantined, clean, quarantined, codes, warnings)
+    return Checked(clean + quarantined + discarded, clean, quarantined, codes, warnings, discarded)
 
 
 def _columns(task: Task, raw: str) -> list[str]:
@@ -214,7 +256,7 @@ def _judge(task: Task, carried: Sequence[str], *, after: int, last: int) -> None
     judge = Judge(task.contract, task.rules, key=task.key, carried=carried)
     raw = task.warehouse.sql(f"SELECT * FROM {task.source} LIMIT 0").schema
     schema = judge.empty(raw)
-    query = f"SELECT * FROM {task.source} WHERE _rid > $after AND _rid <= $last"
+    query = f"SELECT * FROM {task.source} WHERE {task.rows}"
     rows = task.warehouse.stream(query, batch_rows=1_000_000, after=after, last=last)
     batches = (batch for table in coalesced(rows) for batch in judge(table).cast(schema).to_batches())
     task.warehouse.write(_plain(task.checked), batches, schema=schema)

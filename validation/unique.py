@@ -19,13 +19,15 @@ def find_duplicates(
     survivor: str | None,
     older: str | None,
     key: Sequence[str],
+    again: bool = False,
 ) -> None:
     """Write (`_rid`, rule number, `_rid` of the row that stays) of every row that is a duplicate to a table.
 
     content: the columns that tell rows of a stream without a key apart. older: the clean table of earlier loads;
     a value that another of its keys holds already is a duplicate too. Without a declared `report_duplicates` one
     row stays: among those that pass everything else the one with the largest `survivor`, then the latest. A
-    missing value is never a duplicate.
+    missing value is never a duplicate. again: the rows were judged before and may be older than what clean holds
+    under their key by now, which then stays.
     """
     warehouse.sql(f"CREATE OR REPLACE TABLE {into} (_rid BIGINT, rule INT, survivor BIGINT)")
     for number, rule in enumerate(rules):
@@ -39,6 +41,9 @@ def find_duplicates(
         warehouse.sql(f"INSERT INTO {into} {_repeated(rule, rows, columns, survivor)}", rule=number, **values)
         if older is not None and key and rule.code == "duplicate_value":
             warehouse.sql(f"INSERT INTO {into} {_held(rows, older, columns, key)}", rule=number, **values)
+        if older is not None and again and rule.code in ("duplicate_key", "duplicate_row"):
+            newer = _newer(rows, older, columns, survivor if rule.columns else None, whole_row=not rule.columns)
+            warehouse.sql(f"INSERT INTO {into} {newer}", rule=number, **values)
 
 
 def _rows(rule: Rule, staged: str, into: str, columns: Sequence[str], rules: Sequence[Rule], applies: str) -> str:
@@ -85,3 +90,18 @@ def _held(rows: str, older: str, columns: Sequence[str], key: Sequence[str]) -> 
     other = " AND ".join(f"fresh.{quoted(column)} = held.{quoted(column)}" for column in key)
     found = f"SELECT fresh._rid, $rule, min(held._rid) FROM ({rows}) AS fresh JOIN {older} AS held ON {same}"
     return f"{found} WHERE NOT ({other}) GROUP BY fresh._rid"
+
+
+def _newer(rows: str, older: str, columns: Sequence[str], survivor: str | None, *, whole_row: bool) -> str:
+    """Select the rows whose key, or whose whole content, clean holds in a row that comes after them."""
+    same = " AND ".join(f"fresh.{quoted(column)} IS NOT DISTINCT FROM held.{quoted(column)}" for column in columns)
+    later = "held._rid > fresh._rid"
+    if survivor is not None:
+        mine, theirs = f"fresh.{quoted(survivor)}", f"held.{quoted(survivor)}"
+        later = (
+            f"({mine} IS NULL AND {theirs} IS NOT NULL) OR {theirs} > {mine}"
+            f" OR ({mine} IS NOT DISTINCT FROM {theirs} AND {later})"
+        )
+    later = "held._rid <> fresh._rid" if whole_row else later
+    found = f"SELECT fresh._rid, $rule, max(held._rid) FROM ({rows}) AS fresh JOIN {older} AS held ON {same}"
+    return f"{found} WHERE {later} GROUP BY fresh._rid"

@@ -129,6 +129,13 @@ class Profile(Model):
     contract: str
 
 
+class QuarantineBlock(Model):
+    """How much the quarantine keeps of each stream: rows with their content, and days since a row was last seen."""
+
+    max_rows: int = Field(default=1_000_000, ge=0)
+    keep_days: int = Field(default=365, ge=1)
+
+
 class Job(Model):
     """One job file. Relative paths are relative to it; `state` is relative to where you are."""
 
@@ -144,6 +151,7 @@ class Job(Model):
     sources: dict[Name, SourceBlock] = Field(min_length=1)
     identity: IdentityConfig = Field(default_factory=IdentityConfig)
     profile: Profile
+    quarantine: QuarantineBlock = Field(default_factory=QuarantineBlock)
     events: dict[Name, dict[Name, Type]] = Field(default_factory=dict)
     segments: Path
     destinations: dict[Name, DestinationBlock] = Field(default_factory=dict)

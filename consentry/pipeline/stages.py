@@ -21,7 +21,9 @@ from consentry.pipeline.canonical import consent_query, stream_table, streams_of
 from consentry.pipeline.context import Context
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
+from consentry.validation.aside import Limits, trim
 from consentry.validation.run import validate
+from consentry.warehouse import Warehouse
 
 # What a stage tells: plain JSON, kept in the store and shown in the run's summary.
 Result = dict[str, Any]
@@ -86,6 +88,10 @@ def check(context: Context) -> Result:
             mode=stream.mode,
             run_id=context.run_id,
         )
+        if checked.again:
+            take_consents_again(context.warehouse, f"{source}__{name}")
+        limits = context.loaded.job.quarantine
+        trim(context.warehouse, f"{source}__{name}", Limits(limits.max_rows, limits.keep_days))
         counts = {"in": checked.rows_in, "clean": checked.clean, "quarantined": checked.quarantined}
         rows.update(counts)
         reasons.update(checked.reasons)
@@ -154,6 +160,15 @@ def consent(context: Context) -> Result:
         ledger_head={"size": size, "hash": head},
     )
     return {"new": totals["new"], "duplicate": totals["duplicate"], "refused": dict(refused)}
+
+
+def take_consents_again(warehouse: Warehouse, stream: str) -> None:
+    """Let the next reading of a consent feed begin anew: rows with small numbers have become clean.
+
+    The ledger knows the answers that it has, so that none is taken twice.
+    """
+    if warehouse.has("ops.consent_taken"):
+        warehouse.sql("DELETE FROM ops.consent_taken WHERE stream = $s", s=stream)
 
 
 def _highest_rid(found: pa.Table) -> int:
