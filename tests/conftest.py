@@ -180,9 +180,14 @@ def _policy() -> dict[str, Any]:
 @pytest.fixture
 def tiny(tmp_path: Path) -> TinyJob:
     """A job of 40 people, all of whom allow news; nothing is wrong with it."""
-    job = TinyJob(tmp_path, _spec(tmp_path), _policy())
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / "segments").mkdir()
+    return make_tiny(tmp_path)
+
+
+def make_tiny(folder: Path) -> TinyJob:
+    """Write the tiny job into an empty folder."""
+    job = TinyJob(folder, _spec(folder), _policy())
+    (folder / "contracts").mkdir()
+    (folder / "segments").mkdir()
     contracts: dict[str, dict[str, Any]] = {
         "people": _columns(id="String", email="String", phone="String", given_name="String", age="Int32"),
         "consents": _columns(**dict.fromkeys(choice(0, "granted", 1), "String")),
@@ -192,11 +197,11 @@ def tiny(tmp_path: Path) -> TinyJob:
     contracts["consents"]["notice_version"]["dtype"] = "Int32"
     contracts["consents"]["effective_at"] = {"dtype": "Datetime", "nullable": True}
     for name, columns in contracts.items():
-        (tmp_path / "contracts" / f"{name}.yaml").write_text(
+        (folder / "contracts" / f"{name}.yaml").write_text(
             yaml.safe_dump({"name": name, "version": 1, "columns": columns}, sort_keys=False)
         )
     segment = {"segment": "adults", "description": "People of 18 or more", "purpose": "news", "rule": "age >= 18"}
-    (tmp_path / "segments" / "adults.yaml").write_text(yaml.safe_dump(segment))
+    (folder / "segments" / "adults.yaml").write_text(yaml.safe_dump(segment))
     job.write_people(range(PEOPLE))
     job.write_consents(dict.fromkeys(range(PEOPLE), "granted"))
     job.write()

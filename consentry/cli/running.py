@@ -1,7 +1,8 @@
-"""plan, run, status, explain: work out a job, do it, and say what came of it."""
+"""plan, run, apply, status, explain: work out a job, do it, and say what came of it."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from consentry.cli.output import Output, OutputOption, console, emit, errors, table
 from consentry.cli.progress import Shown
 from consentry.cli.summaries import show_summary
+from consentry.pipeline.apply import apply
 from consentry.pipeline.explain import explain_person, explain_plan
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("plan")(plan_command)
     app.command("run")(run_command)
+    app.command("apply")(apply_command)
     app.command("status")(status_command)
     app.command("explain")(explain_command)
 
@@ -35,11 +38,14 @@ def plan_command(
     job: JobArgument,
     output: OutputOption = Output.text,
     detailed_exitcode: Annotated[bool, typer.Option(help="Exit with 2 when there is something to send.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the plan, sealed, to a file for `apply`.")] = None,
+    allow: AllowOption = None,
 ) -> None:
     """Pull, check, merge, decide and segment; say what would be sent. No destination is called."""
     plan = make_plan(load_job(job))
     with Shown(errors) as progress:
-        planned = pending(plan, progress if output is Output.text else Silent())
+        shown = progress if output is Output.text else Silent()
+        planned = pending(plan, shown, allow=frozenset(allow or ()), out=out)
     emit(output, planned, lambda: _show_plan(planned))
     changes = any(sum(sync[key] for key in ("adds", "updates", "removes")) for sync in planned["syncs"].values())
     raise typer.Exit(2 if changes and detailed_exitcode else 0)
@@ -64,6 +70,29 @@ def run_command(job: JobArgument, output: OutputOption = Output.text, allow: All
         summary = run(plan, progress if output is Output.text else Silent(), allow=frozenset(allow or ()))
     emit(output, summary, lambda: show_summary(summary))
     raise typer.Exit(EXIT_CODES[summary["status"]])
+
+
+def apply_command(
+    plan: Annotated[Path, typer.Argument(help="A plan that `consentry plan --out` wrote.", show_default=False)],
+    approved_by: Annotated[str | None, typer.Option(help="Who said yes; stands in the audit log.")] = None,
+    max_age: Annotated[str, typer.Option(help="The oldest plan to take: 90m, 24h, 7d.")] = "24h",
+    job: Annotated[Path | None, typer.Option(help="The job file, when it has moved since.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Send exactly what a plan says, once; refuse one that is stale, edited, drifted or applied already."""
+    age = _span(max_age)
+    with Shown(errors) as progress:
+        shown = progress if output is Output.text else Silent()
+        summary = apply(plan, shown, approved_by=approved_by, max_age=age, job=job)
+    emit(output, summary, lambda: show_summary(summary))
+    raise typer.Exit(EXIT_CODES[summary["status"]])
+
+
+def _span(text: str) -> timedelta:
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if not (text[:-1].isdecimal() and len(text) < 8 and text[-1] in units):
+        raise typer.BadParameter("Write the age as 90m, 24h or 7d.", param_hint="--max-age")
+    return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
 def status_command(job: JobArgument, output: OutputOption = Output.text) -> None:

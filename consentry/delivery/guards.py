@@ -14,14 +14,15 @@ def check_guards(sync: Sync, found: Difference, *, allow: Collection[str] = ()) 
 
     allow: guards to let pass this once, as `<sync>.<guard>`. Removals for want of consent count for no guard.
     """
-    for guard, fact in _tripped(sync, found):
+    for guard, fact in tripped(sync, found):
         name = f"{sync.name}.{guard}"
         if name not in allow:
             remedy = f"If that is right, run again with --allow {name}{_raising(guard)}."
             raise Blocked(f"Sync {sync.name!r}: {fact} Nothing of that was sent. {remedy}", code=guard)
 
 
-def _tripped(sync: Sync, found: Difference) -> Iterator[tuple[str, str]]:
+def tripped(sync: Sync, found: Difference) -> Iterator[tuple[str, str]]:
+    """Yield every guard that a difference trips, and the sentence that says why."""
     guards, leaving = sync.guards, found.removes_left
     if leaving and not found.members:
         yield "empty_segment", f"segment {sync.segment!r} is empty, which would take out {leaving:,} people."

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from consentry.audit import Json
-from consentry.delivery.diff import difference
-from consentry.delivery.guards import check_guards
 from consentry.delivery.send import deliver
-from consentry.errors import Blocked, ConsentryError
+from consentry.errors import ConsentryError
 from consentry.pipeline import runs
+from consentry.pipeline.approval import would_send, write_plan
 from consentry.pipeline.context import Context, opened
 from consentry.pipeline.job import instant
 from consentry.pipeline.plan import Plan
@@ -41,32 +41,48 @@ def run(plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset()) 
     with opened(plan.loaded, progress, allow=allow) as context:
         begun = runs.begin(context.store, plan.loaded.job.job, plan.sha256)
         context = replace(context, run_id=begun.run_id)
-        context.audit.append("run.resumed" if begun.resumed else "run.started", _facts(plan), run=begun.run_id)
-        with _noted(context):
+        context.audit.append("run.resumed" if begun.resumed else "run.started", facts(plan), run=begun.run_id)
+        with noted(context):
             results = prepare(plan, context, begun.done)
-            syncs = {name: _sync(context, name) for name in plan.syncs}
-            summary = _summary(context, results, syncs, begun.resumed, time.monotonic() - started)
-            runs.finish(context.store, begun.run_id, summary)
-        context.audit.append("run.ended", run=begun.run_id, result=summary["status"])
+            summary = deliver_all(plan, context, results, resumed=begun.resumed, started=started)
         return summary
 
 
-def pending(plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Do everything but deliver, and return what each sync would send. No destination is called."""
+def deliver_all(
+    plan: Plan, context: Context, results: dict[str, Result], *, resumed: bool, started: float
+) -> dict[str, Any]:
+    """Bring every destination in step, close the run, and return its summary."""
+    syncs = {name: _sync(context, name) for name in plan.syncs}
+    summary = _summary(context, results, syncs, resumed, time.monotonic() - started)
+    runs.finish(context.store, context.run_id, summary)
+    context.audit.append("run.ended", run=context.run_id, result=summary["status"])
+    return summary
+
+
+def pending(
+    plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset(), out: Path | None = None
+) -> dict[str, Any]:
+    """Do everything but deliver, and return what each sync would send. No destination is called.
+
+    out: a file that the plan is written to, sealed, for `consentry apply`.
+    """
     with opened(plan.loaded, progress, allow=allow) as context:
         begun = runs.begin(context.store, plan.loaded.job.job, plan.sha256)
         context = replace(context, run_id=begun.run_id)
-        context.audit.append("plan.started", _facts(plan), run=begun.run_id)
-        with _noted(context):
+        context.audit.append("plan.started", facts(plan), run=begun.run_id)
+        with noted(context):
             results = prepare(plan, context, begun.done)
-            syncs = {name: _would_send(context, name) for name in plan.syncs}
+            syncs = {name: would_send(context, name) for name in plan.syncs}
         told = {"run_id": begun.run_id, "status": "planned", "plan_sha256": plan.sha256, "syncs": syncs}
         told["segments"] = results["segment"]["members"]
         runs.finish(context.store, begun.run_id, told)
+        if out:
+            write_plan(out, plan, context, results, syncs)
         return told
 
 
-def _facts(plan: Plan) -> dict[str, Json]:
+def facts(plan: Plan) -> dict[str, Json]:
+    """Name a plan and its policy for the audit log."""
     policy = plan.loaded.policy
     return {
         "job": plan.loaded.job.job,
@@ -76,7 +92,7 @@ def _facts(plan: Plan) -> dict[str, Json]:
 
 
 @contextmanager
-def _noted(context: Context) -> Iterator[None]:
+def noted(context: Context) -> Iterator[None]:
     """Note how a run ended that could not go on; a pause leaves it open, to be taken up again."""
     try:
         yield
@@ -85,28 +101,6 @@ def _noted(context: Context) -> Iterator[None]:
         runs.finish(context.store, context.run_id, {"status": status, "error": error.code})
         context.audit.append("run.ended", run=context.run_id, result=status, code=error.code)
         raise
-
-
-def _would_send(context: Context, name: str) -> dict[str, Any]:
-    sync = context.loaded.job.syncs[name]
-    found = difference(context.warehouse, context.store, context.gate, sync)
-    told: dict[str, Any] = {
-        "segment": sync.segment,
-        "destination": sync.destination,
-        "audience": sync.audience,
-        "members": found.members,
-        "desired": found.desired,
-        "adds": found.adds,
-        "updates": found.changes,
-        "removes": found.removes,
-        "refused": found.refused,
-        "sentence": "",
-    }
-    try:
-        check_guards(sync, found, allow=context.allow)
-    except Blocked as blocked:
-        told["sentence"] = str(blocked)
-    return told
 
 
 def prepare(plan: Plan, context: Context, done: dict[str, Result]) -> dict[str, Result]:

@@ -64,6 +64,32 @@ def finish(store: Store, run_id: str, summary: dict[str, Any]) -> None:
         connection.execute(sa.update(run).where(run.c.run_id == run_id).values(values))
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One run as it stands in the store."""
+
+    run_id: str
+    status: str
+    started_at: str
+
+
+def last(store: Store, job: str, *, plan_sha256: str | None = None) -> Earlier | None:
+    """Return the last run of a job, or of one of its plans."""
+    query = sa.select(run.c.run_id, run.c.status, run.c.started_at).where(run.c.job == job)
+    if plan_sha256 is not None:
+        query = query.where(run.c.plan_sha256 == plan_sha256)
+    with store.begin() as connection:
+        found = connection.execute(query.order_by(run.c.started_at.desc(), run.c.run_id.desc()).limit(1)).first()
+    return Earlier(found.run_id, found.status, found.started_at) if found else None
+
+
+def results(store: Store, run_id: str) -> dict[str, dict[str, Any]]:
+    """Return what each finished stage of a run told."""
+    with store.begin() as connection:
+        stages = connection.execute(sa.select(stage_done).where(stage_done.c.run_id == run_id))
+        return {row.stage: json.loads(row.result) for row in stages}
+
+
 def recent(store: Store, job: str, limit: int = 10) -> list[dict[str, Any]]:
     """Return the last runs of a job, newest first."""
     query = sa.select(run).where(run.c.job == job).order_by(run.c.started_at.desc()).limit(limit)
