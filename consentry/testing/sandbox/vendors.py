@@ -5,10 +5,12 @@ from __future__ import annotations
 from consentry.testing.sandbox.hubspot import HubSpot
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
+from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
 VENDORS: tuple[type[Vendor], ...] = (
     HubSpot,
     Klaviyo,
     Mixpanel,
+    Salesforce,
 )
