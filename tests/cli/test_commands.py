@@ -109,7 +109,7 @@ def test_init_writes_a_job_that_is_valid(cli: Cli, tmp_path: Path) -> None:
 def test_connectors_are_listed(cli: Cli) -> None:
     listed = {row["type"]: row["roles"] for row in told(cli("connectors", "list", "-o", "json"))["connectors"]}
     assert listed["files"] == ["source", "destination"]
-    assert listed["hubspot"] == ["source"]
+    assert "source" in listed["hubspot"]
 
 
 def test_check_and_discover(cli: Cli, tiny: TinyJob) -> None:
