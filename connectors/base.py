@@ -179,6 +179,15 @@ class NoticesChanges(Protocol):
 
 
 @runtime_checkable
+class Remarks(Protocol):
+    """A source that knows in which way what it gave is incomplete: sampled, thresholded, cut short."""
+
+    def remarks(self) -> list[str]:
+        """Return a sentence about each such way, of what was read so far."""
+        ...
+
+
+@runtime_checkable
 class Destination(Connector, Protocol):
     """Where audiences go."""
 

@@ -77,13 +77,14 @@ class EventName(Model):
 class StreamBlock(Model):
     """One stream of a source: what its records are, how they are checked, and which column means what.
 
-    entity: what a record is; `link` is a stream that only ties identifiers together.
+    entity: what a record is; `link` is a stream that only ties identifiers together, `aggregate` one of figures about
+    nobody in particular, which is checked and kept but never merged into profiles.
     mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
     allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
     properties_json: the column that holds event properties as a JSON object.
     """
 
-    entity: Literal["customer", "event", "consent", "link"]
+    entity: Literal["customer", "event", "consent", "link", "aggregate"]
     contract: str
     primary_key: Columns = Field(min_length=1)
     mode: Literal["append", "snapshot"] = "append"
@@ -102,7 +103,9 @@ class StreamBlock(Model):
     def _fits_its_entity(self) -> Self:
         if self.entity == "event" and (self.event is None or self.occurred_at is None):
             raise ValueError("a stream of events needs 'event' and 'occurred_at'")
-        if self.entity != "consent" and not self.identifiers:
+        if self.entity == "aggregate" and self.identifiers:
+            raise ValueError("a stream of aggregates is about nobody: it has no 'identifiers'")
+        if self.entity not in ("consent", "aggregate") and not self.identifiers:
             raise ValueError("a stream needs 'identifiers': whose record is it?")
         return self
 

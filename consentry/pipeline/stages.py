@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
 from consentry.errors import Blocked
 from consentry.identity.golden import golden
@@ -46,6 +47,7 @@ class Stage:
 def extract(context: Context) -> Result:
     """Read every source and land what it gave in `raw`."""
     landed: dict[str, int] = {}
+    remarks: list[str] = []
     for name, block in context.loaded.job.sources.items():
         source = context.loaded.source(name)
         specs = [StreamSpec(stream, spec.mode) for stream, spec in block.streams.items()]
@@ -59,7 +61,9 @@ def extract(context: Context) -> Result:
             progress=_increments(context, "extract"),
         )
         landed |= {f"{name}__{item.stream}": item.rows for item in found}
-    return {"landed": landed}
+        if isinstance(source, Remarks):
+            remarks += source.remarks()
+    return {"landed": landed, "remarks": remarks}
 
 
 def _increments(context: Context, stage: str) -> Callable[[str, int], None]:
@@ -78,7 +82,9 @@ def check(context: Context) -> Result:
     rows: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     streams: dict[str, dict[str, int]] = {}
-    for (source, name), stream in streams_of(context.loaded.job, "customer", "event", "consent", "link").items():
+    for (source, name), stream in streams_of(
+        context.loaded.job, "customer", "event", "consent", "link", "aggregate"
+    ).items():
         _refuse_a_source_that_ran_dry(context, source, name)
         checked = validate(
             context.warehouse,

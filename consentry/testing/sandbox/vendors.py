@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.hubspot import HubSpot
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
@@ -9,6 +10,7 @@ from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
 VENDORS: tuple[type[Vendor], ...] = (
+    GA4,
     HubSpot,
     Klaviyo,
     Mixpanel,

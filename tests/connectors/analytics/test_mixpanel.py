@@ -169,7 +169,9 @@ def test_the_hours_60_queries_are_never_overdrawn(
     slept = [0.0]
     monkeypatch.setattr(vendor, "limiter", Limiter(lambda: sum(slept)))
     sandbox.enforce_limits()
-    source = _mixpanel(sandbox, window_days=1, start_date="2026-01-01", sleep=lambda seconds: slept.append(seconds + 0.1))
+    source = _mixpanel(
+        sandbox, window_days=1, start_date="2026-01-01", sleep=lambda seconds: slept.append(seconds + 0.1)
+    )
     state: Any = {}
     with pytest.raises(RetryLater):
         for page in source.read(source.discover()[0], {}):
