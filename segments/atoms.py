@@ -6,27 +6,32 @@ number of columns at a time; what memory holds grows with the number of atoms by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from consentry.errors import StopRun
 from consentry.segments import ast
+from consentry.segments.aggregates import SLICE_ROWS, Slice, is_quick, properties, read_slice
 from consentry.segments.ast import Type
 from consentry.segments.bits import Bits
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.features import (
-    ORDINALS,
-    PERSONS,
+    Layout,
     aggregate_query,
     attributes_query,
     event_table,
+    rows_query,
     sequence_query,
 )
 from consentry.segments.masks import Column, Panel, Words, compares_texts, inputs
+from consentry.segments.people import NUMBER, PERSONS, everyone, number_people
 from consentry.warehouse import Warehouse
 
 # Columns of 64-bit floats that stand in memory at one time: 32 of 2 million people are 512 MB.
@@ -39,17 +44,25 @@ Source = str | None  # an event, or None for the attributes
 class Population:
     """Everyone who has a profile, and what was found out about them.
 
-    bits: who each atom holds for. thresholds: the value of each percentile. kept: columns needed more than once.
+    alive: who that is, out of all ordinals, or everyone of the chosen. places: the ordinals of the chosen, ascending,
+    when columns and bits hold these alone. bits: who each atom holds for. thresholds: the value of each percentile.
+    kept: columns needed more than once.
     """
 
     warehouse: Warehouse
     catalog: Catalog
     clock: Clock
-    size: int
+    layout: Layout
+    alive: Bits
     words: Words
+    places: NDArray[np.int64] | None = None
     bits: dict[ast.Atom, Bits] = field(default_factory=dict)
     thresholds: dict[ast.Percentile, float | None] = field(default_factory=dict)
     kept: dict[ast.Value, Column] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return self.alive.size
 
     def value(self, value: ast.Value) -> Column:
         """Return everyone's value, of those that were asked for as `keep`."""
@@ -105,14 +118,58 @@ class Population:
         self.bits.update((atom, Bits.of(panel.mask(atom))) for atom in atoms)
 
     def _decide_source(self, source: Source, atoms: Sequence[ast.Atom], keep: Sequence[ast.Value]) -> None:
-        for some in _chunks(atoms):
+        quick = [atom for atom in atoms if source is not None and all(map(is_quick, _columns([atom])))]
+        if source is not None and quick:
+            self._decide_quickly(source, quick)
+        for some in _chunks([atom for atom in atoms if atom not in self.bits]):
             self._decide(some, self._load(source, _columns(some)))
         for start in range(0, len(keep), _COLUMNS):
             self.kept.update(self._load(source, keep[start : start + _COLUMNS]))
 
+    def _decide_quickly(self, event: str, atoms: Sequence[ast.Atom]) -> None:
+        """Decide atoms for the people who have events, and once for all who have none."""
+        columns = _columns(atoms)
+        nothing = {value: _finished(value, np.full(1, np.nan)) for value in columns}
+        absent = [bool(Panel(nothing, self.words, self.clock, 1).mask(atom)[0]) for atom in atoms]
+        found: list[tuple[NDArray[np.int64], list[Bits]]] = []
+        for some in self._slices(event, columns):
+            made: dict[ast.Value, Column] = {
+                value: _finished(value, some.value(value)) for value in columns if isinstance(value, ast.Aggregate)
+            }
+            panel = Panel(made, self.words, self.clock, len(some.people))
+            found.append((some.people, [Bits.of(panel.mask(atom)) for atom in atoms]))
+        for n, atom in enumerate(atoms):
+            mask = np.full(self.size, absent[n])
+            for people, bits in found:
+                mask[people] = bits[n].mask()
+            self.bits[atom] = Bits.of(mask)
+
+    def _slices(self, event: str, columns: Sequence[ast.Value]) -> Iterator[Slice]:
+        """Yield the events of a name, a bounded number of rows at a time where the table is sorted."""
+        names = properties(columns)
+        texts = frozenset(name for name in names if self.catalog.events[event][name] == "text")
+        low = min(self.clock.bounds(value.window)[0] for value in columns if isinstance(value, ast.Aggregate))
+        parts = 1
+        if event in self.layout.numbered and self.places is None:
+            parts += self.warehouse.count(event_table(event)) // SLICE_ROWS
+        ends = np.linspace(0, self.size, parts + 1).astype(int).tolist()
+        for between in itertools.pairwise(ends):
+            query, params = rows_query(
+                *(self.catalog, self.clock, self.layout, event, names), low=low, between=between if parts > 1 else None
+            )
+            yield self._local(read_slice(stream(self.warehouse, query, params), names, texts, self.words, self.clock))
+
+    def _local(self, found: Slice) -> Slice:
+        return found if self.places is None else replace(found, people=self._at(found.people))
+
+    def _at(self, ordinals: NDArray[Any]) -> NDArray[np.int64]:
+        """Return where people stand in columns: at their ordinal, or at their place among the chosen."""
+        return ordinals.astype(np.int64) if self.places is None else np.searchsorted(self.places, ordinals)
+
     def _threshold(self, percentile: ast.Percentile) -> float | None:
         found = self.value(percentile.of)
-        chosen = found if percentile.over is None else found[self.holds(percentile.over, {}).mask()]
+        over = self.alive if percentile.over is None else self.alive & self.holds(percentile.over, {})
+        chosen = found[over.mask()]
         known = chosen[~np.isnan(chosen)]
         return float(np.quantile(known, percentile.percent / 100)) if len(known) else None
 
@@ -123,13 +180,13 @@ class Population:
         made = [value for value in wanted if isinstance(value, ast.Aggregate)]
         params: Mapping[str, object] = {}
         if source is None:
-            query = attributes_query(self.catalog, [value.name for value in names])
+            query = attributes_query(self.catalog, self.layout, [value.name for value in names])
         else:
-            query, params = aggregate_query(self.catalog, self.clock, source, made)
+            query, params = aggregate_query(self.catalog, self.clock, self.layout, source, made)
         asked: list[ast.Value] = [*names, *made]
         columns = {value: np.full(self.size, np.nan) for value in asked}
         for batch in stream(self.warehouse, query, params):
-            places = batch.column("ordinal").to_numpy(zero_copy_only=False)
+            places = self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))
             for n, (value, column) in enumerate(columns.items()):
                 arrived = batch.column(f"f{n}")
                 is_text = value_type(self.catalog, value) == "text"
@@ -138,9 +195,9 @@ class Population:
 
     def _sequence(self, rule: ast.Sequence) -> Bits:
         mask = np.zeros(self.size, dtype=np.bool_)
-        query, params = sequence_query(self.catalog, self.clock, rule)
+        query, params = sequence_query(self.catalog, self.clock, self.layout, rule)
         for batch in stream(self.warehouse, query, params):
-            mask[batch.column("ordinal").to_numpy(zero_copy_only=False)] = True
+            mask[self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))] = True
         return Bits.of(mask)
 
 
@@ -157,19 +214,14 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     profile table twice.
     """
     _require(warehouse, PERSONS, ["person_id", *sorted(_names(rules))])
-    for event, properties in _used_events(catalog, rules).items():
-        _require(warehouse, event_table(event), ["person_id", "occurred_at", *properties])
-    warehouse.sql(
-        f"CREATE OR REPLACE TABLE {ORDINALS} AS"
-        f" SELECT person_id, row_number() OVER (ORDER BY person_id) - 1 AS ordinal FROM {PERSONS}"
-    )
-    count = warehouse.sql(f"SELECT count(*) AS n, count(DISTINCT person_id) AS persons FROM {ORDINALS}").to_pylist()[0]
-    if count["n"] != count["persons"]:
-        message = f"{PERSONS} has {count['n']:,} rows for {count['persons']:,} persons. Rebuild the profile."
-        raise StopRun(message, code="profile_not_unique")
+    numbered: set[str] = set()
+    for event, needed in _used_events(catalog, rules).items():
+        found = _require(warehouse, event_table(event), ["person_id", "occurred_at", *needed])
+        numbered |= {event} if NUMBER in found else set()
+    number_people(warehouse)
     words = Words(closed=not compares_texts(rules, lambda value: value_type(catalog, value) == "text"))
     words.learn(rules)
-    return Population(warehouse, catalog, clock, int(count["n"]), words)
+    return Population(warehouse, catalog, clock, Layout(frozenset(numbered)), everyone(warehouse), words)
 
 
 def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
@@ -183,7 +235,7 @@ def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
             return None
 
 
-def _require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> None:
+def _require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> Collection[str]:
     found = warehouse.columns(table)
     missing = [column for column in columns if column not in found]
     if not found:
@@ -191,6 +243,7 @@ def _require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> None:
     if missing:
         message = f"The table {table} has no column {', '.join(missing)}. Build the profile with the same catalogue."
         raise StopRun(message, code="profile_missing")
+    return found
 
 
 def _names(rules: Iterable[ast.Node]) -> set[str]:

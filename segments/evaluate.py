@@ -51,15 +51,16 @@ def evaluate(
     members = _members(segments, population)
     changes = publish(warehouse, members, now=now, run_id=run_id)
     sizes = {segment.name: len(members[segment.name]) for segment in segments}
-    small = {s.name: s.smallest(population.size) for s in segments if sizes[s.name] < s.smallest(population.size)}
+    people = len(population.alive)
+    small = {s.name: s.smallest(people) for s in segments if sizes[s.name] < s.smallest(people)}
     return Evaluated(
         members=sizes,
-        population=population.size,
+        population=people,
         entered=changes.entered,
         left=changes.left,
         thresholds={spell_value(percentile): value for percentile, value in population.thresholds.items()},
         undersized=frozenset(small),
-        notes=_notes(sizes, small, population.size),
+        notes=_notes(sizes, small, people),
     )
 
 
@@ -71,7 +72,8 @@ def _members(segments: Sequence[Segment], population: Population) -> dict[str, B
     for step in steps(segments):
         if step.kind == "rule":
             rule = known[step.name].rule
-            held[step.name] = Bits.none(population.size) if rule is None else population.holds(rule, members)
+            bits = Bits.none(population.size) if rule is None else population.holds(rule, members)
+            held[step.name] = bits & population.alive
         elif step.kind == "group":
             members |= _group(step.name, segments, held, population)
         elif step.name not in members:
@@ -85,7 +87,7 @@ def _group(name: str, segments: Sequence[Segment], held: Mapping[str, Bits], pop
         [segment for segment in segments if segment.group and segment.group.group == name],
         held,
         fallback=next((segment.name for segment in segments if segment.fallback_of == name), None),
-        size=population.size,
+        everyone=population.alive,
         score=population.value,
     )
 

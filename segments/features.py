@@ -17,9 +17,35 @@ from consentry.segments import ast
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import MICROS, Clock, micros
+from consentry.segments.people import NUMBER, ORDINALS, PERSONS
 
-ORDINALS = "segment.person_ordinal"
-PERSONS = "profile.person"
+CHOSEN = "segment.chosen"
+Between = tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the profile's tables lie in the warehouse.
+
+    numbered: the events whose table carries the ordinals and is sorted by them. chosen: read only the people whose
+    ordinals are in segment.chosen.
+    """
+
+    numbered: frozenset[str] = frozenset()
+    chosen: bool = False
+
+    def events(self, event: str) -> str:
+        """Return where the events of a name come from, each with its person's ordinal."""
+        if event in self.numbered:
+            source = f"(SELECT * RENAME ({NUMBER} AS ordinal) FROM {event_table(event)})"
+        else:
+            source = f"{event_table(event)} JOIN {ORDINALS} USING (person_id)"
+        return f"{source} SEMI JOIN {CHOSEN} USING (ordinal)" if self.chosen else source
+
+    def persons(self) -> str:
+        """Return where the attributes come from, each person with the ordinal."""
+        source = f"{PERSONS} JOIN {ORDINALS} USING (person_id)"
+        return f"{source} SEMI JOIN {CHOSEN} USING (ordinal)" if self.chosen else source
 
 
 @dataclass(slots=True)
@@ -28,6 +54,7 @@ class Query:
 
     catalog: Catalog
     clock: Clock
+    layout: Layout
     params: dict[str, object] = field(default_factory=dict)
 
     def bind(self, value: object) -> str:
@@ -66,18 +93,17 @@ def event_table(event: str) -> str:
     return f"profile.event__{event}"
 
 
-def attributes_query(catalog: Catalog, names: Sequence[str]) -> str:
+def attributes_query(catalog: Catalog, layout: Layout, names: Sequence[str]) -> str:
     """Read attributes, one row a person with the person's ordinal."""
     columns = [f"{column(name, catalog.attributes[name])} AS f{n}" for n, name in enumerate(names)]
-    source = f"{PERSONS} JOIN {ORDINALS} USING (person_id)"
-    return f"SELECT {', '.join(['ordinal', *columns])} FROM {source}"
+    return f"SELECT {', '.join(['ordinal', *columns])} FROM {layout.persons()}"
 
 
 def aggregate_query(
-    catalog: Catalog, clock: Clock, event: str, wanted: Sequence[ast.Aggregate]
+    catalog: Catalog, clock: Clock, layout: Layout, event: str, wanted: Sequence[ast.Aggregate]
 ) -> tuple[str, Mapping[str, object]]:
     """Work out features of one event: a row for each person with any of its events, columns f0, f1, ..."""
-    query = Query(catalog, clock)
+    query = Query(catalog, clock, layout)
     columns = [
         f"CAST(max(w{n}) AS DOUBLE) AS f{n}" if _is_any(value) else f"{_feature(query, value)} AS f{n}"
         for n, value in enumerate(wanted)
@@ -89,9 +115,24 @@ def aggregate_query(
     return f"SELECT ordinal, {', '.join(columns)} FROM {source} GROUP BY ordinal", query.params
 
 
-def sequence_query(catalog: Catalog, clock: Clock, rule: ast.Sequence) -> tuple[str, Mapping[str, object]]:
+def rows_query(
+    catalog: Catalog, clock: Clock, layout: Layout, event: str, names: Sequence[str], *, low: int, between: Between
+) -> tuple[str, Mapping[str, object]]:
+    """Read the events of a name themselves: ordinal, t and the named properties, of people in a range of ordinals."""
+    query = Query(catalog, clock, layout)
+    listed = ", ".join(["ordinal", "t", *(quoted("p_" + name) for name in names)])
+    source = _events(query, event, low=low)
+    if between is None:
+        return f"SELECT {listed} FROM {source}", query.params
+    first, last = (query.bind(end) for end in between)
+    return f"SELECT {listed} FROM {source} WHERE ordinal >= {first} AND ordinal < {last}", query.params
+
+
+def sequence_query(
+    catalog: Catalog, clock: Clock, layout: Layout, rule: ast.Sequence
+) -> tuple[str, Mapping[str, object]]:
     """Find the ordinals of the people for whom a sequence holds."""
-    query = Query(catalog, clock)
+    query = Query(catalog, clock, layout)
     starts = _moments(query, rule.first, rule.first_where, rule.window)
     if rule.pick == "latest":
         starts = f"(SELECT ordinal, max(t) AS t FROM {starts} GROUP BY ordinal)"
@@ -110,7 +151,7 @@ def _events(query: Query, event: str, *, low: int) -> str:
     columns = [f"{column(name, kind)} AS {quoted('p_' + name)}" for name, kind in properties.items()]
     listed = ", ".join(["ordinal", "epoch_us(occurred_at) AS t", *columns])
     inside = f"epoch_us(occurred_at) BETWEEN {query.bind(low)} AND {query.bind(query.clock.now_us)}"
-    return f"(SELECT {listed} FROM {event_table(event)} JOIN {ORDINALS} USING (person_id) WHERE {inside})"
+    return f"(SELECT {listed} FROM {query.layout.events(event)} WHERE {inside})"
 
 
 def _moments(query: Query, event: str, where: ast.Rule | None, window: ast.Window | None) -> str:

@@ -20,27 +20,27 @@ def assign(
     rules: Mapping[str, Bits],
     *,
     fallback: str | None,
-    size: int,
+    everyone: Bits,
     score: Callable[[ast.Value], Column],
 ) -> dict[str, Bits]:
     """Return who each segment of a group gets, the fallback included.
 
-    rules: who the rule of each segment holds for. score: everyone's value of a score expression.
+    rules: who of `everyone` the rule of each segment holds for. score: everyone's value of a score expression.
     Raises StopRun when the sizes do not add up, which no input can bring about.
     """
-    taken = Bits.none(size)
+    taken = Bits.none(everyone.size)
     given: dict[str, Bits] = {}
     ranked = sorted(members, key=lambda segment: (_priority(segment), segment.name))
     for _, level in groupby(ranked, key=_priority):
         equals = list(level)
-        won = _best(equals, rules, score, size) if _scored(equals) else _first(equals, rules)
+        won = _best(equals, rules, score, everyone.size) if _scored(equals) else _first(equals, rules)
         for segment in equals:
             given[segment.name] = won[segment.name] - taken
         for segment in equals:
             taken = taken | given[segment.name]
     if fallback is not None:
-        given[fallback] = ~taken
-    _hold_invariant(group, given, [rules[segment.name] for segment in members], fallback=fallback, size=size)
+        given[fallback] = everyone - taken
+    _hold_invariant(group, given, [rules[segment.name] for segment in members], fallback=fallback, everyone=everyone)
     return given
 
 
@@ -81,12 +81,12 @@ def _best(
 
 
 def _hold_invariant(
-    group: str, given: Mapping[str, Bits], held: Sequence[Bits], *, fallback: str | None, size: int
+    group: str, given: Mapping[str, Bits], held: Sequence[Bits], *, fallback: str | None, everyone: Bits
 ) -> None:
-    union = Bits.none(size)
+    union = Bits.none(everyone.size)
     for bits in held:
         union = union | bits
-    expected = size if fallback is not None else len(union)
+    expected = len(everyone) if fallback is not None else len(union)
     found = sum(len(bits) for bits in given.values())
     if found != expected:
         message = f"The group {group!r} gave out {found:,} places for {expected:,} people. Nothing was published."

@@ -1,23 +1,45 @@
-"""Publish who is in each segment, with who came and who left, in one atomic step."""
+"""Publish who is in each segment, with who came and who left, in one atomic step.
+
+`segment.roster` keeps one Roaring bitmap of person ordinals a segment, `segment.cohort` who of them came in at the
+same instant, `segment.change_set` who came and left in a run. `segment.membership` and `segment.change` show both
+with one row a person; they are views.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+from pyroaring import BitMap
 
-from consentry.segments.bits import Bits
-from consentry.segments.features import ORDINALS
+from consentry.segments.bits import Bits, Ordinals, bitmap, ordinals_of
+from consentry.segments.people import ORDINALS
 from consentry.warehouse import Warehouse
-from consentry.warehouse.protocol import BATCH_ROWS
 
 MEMBERSHIP = "segment.membership"
 CHANGE = "segment.change"
-_STAGED = "segment.membership_staged"
-_NEXT = "segment.membership_next"
-_SCHEMA = pa.schema([("segment", pa.string()), ("ordinal", pa.int64())])
+ROSTER = "segment.roster"
+COHORT = "segment.cohort"
+CHANGE_SET = "segment.change_set"
+_INSTANT = pa.timestamp("us", "UTC")
+_PEOPLE = pa.list_(pa.uint32())
+_SCHEMAS = {
+    ROSTER: pa.schema([("segment", pa.string()), ("size", pa.uint32()), ("members", pa.binary())]),
+    COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), ("ordinals", _PEOPLE)]),
+    CHANGE_SET: pa.schema(
+        [*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), ("ordinals", _PEOPLE)]
+    ),
+}
+# DuckDB keeps the word AT for itself: the column has to be quoted.
+_VIEWS = {
+    MEMBERSHIP: (COHORT, "c.segment, o.person_id, c.entered_at", "segment, entered_at"),
+    CHANGE: (CHANGE_SET, 'c.run_id, c.segment, o.person_id, c.change, c."at"', 'run_id, segment, change, "at"'),
+}
+Kind = Literal["enter", "exit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,57 +50,124 @@ class Changes:
     left: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Who came into one segment and left it."""
+
+    segment: str
+    now: BitMap
+    came: BitMap
+    gone: BitMap
+
+
+def make_tables(warehouse: Warehouse) -> None:
+    """Make the tables and views of memberships where they are not there yet."""
+    kinds = {pa.string(): "VARCHAR", pa.uint32(): "UINTEGER", pa.binary(): "BLOB", _INSTANT: "TIMESTAMPTZ"}
+    for table, schema in _SCHEMAS.items():
+        columns = ", ".join(f'"{field.name}" {kinds.get(field.type, "UINTEGER[]")}' for field in schema)
+        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {ORDINALS} (person_id VARCHAR, ordinal UINTEGER)")
+    old = (
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'segment' AND table_type = 'BASE TABLE'"
+    )
+    tables = {f"segment.{name}" for name in warehouse.sql(old)["table_name"].to_pylist()}
+    for view, (table, shown, columns) in _VIEWS.items():
+        if view in tables:  # as versions before this one kept it: everybody enters anew
+            warehouse.drop(view)
+        inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {table}"
+        warehouse.sql(
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM ({inner}) AS c JOIN {ORDINALS} AS o USING (ordinal)"
+        )
+
+
+def rosters(warehouse: Warehouse) -> dict[str, BitMap]:
+    """Return who is in each segment, by ordinal; a segment that nobody is in is there too."""
+    if not warehouse.has(ROSTER):
+        return {}
+    found = warehouse.sql(f"SELECT segment, members FROM {ROSTER}")
+    names, blobs = found["segment"].to_pylist(), found["members"].to_pylist()
+    return {name: BitMap.deserialize(blob) for name, blob in zip(names, blobs, strict=True)}
+
+
 def publish(warehouse: Warehouse, members: Mapping[str, Bits], *, now: datetime, run_id: str) -> Changes:
     """Replace the memberships and note the changes; who stays keeps the time of entry.
 
     A segment that is no longer defined loses its members. Publishing the same again changes nothing.
     """
-    warehouse.write(_STAGED, _rows(members), schema=_SCHEMA)
-    with warehouse.transaction():
-        _make_tables(warehouse)
-        warehouse.sql(
-            f"CREATE OR REPLACE TABLE {_NEXT} AS"
-            " SELECT s.segment AS segment, CAST(o.person_id AS VARCHAR) AS person_id,"
-            " coalesce(m.entered_at, CAST($now AS TIMESTAMPTZ)) AS entered_at"
-            f" FROM {_STAGED} AS s JOIN {ORDINALS} AS o ON o.ordinal = s.ordinal"
-            f" LEFT JOIN {MEMBERSHIP} AS m ON m.segment = s.segment AND m.person_id = o.person_id",
-            now=now,
-        )
-        _note(warehouse, "enter", present=_NEXT, absent=MEMBERSHIP, now=now, run_id=run_id)
-        _note(warehouse, "exit", present=MEMBERSHIP, absent=_NEXT, now=now, run_id=run_id)
-        warehouse.sql(f"DROP TABLE {MEMBERSHIP}")
-        warehouse.sql(f"ALTER TABLE {_NEXT} RENAME TO {MEMBERSHIP.split('.')[1]}")
-        warehouse.sql(f"DROP TABLE {_STAGED}")
-    return Changes(_counts(warehouse, "enter", run_id), _counts(warehouse, "exit", run_id))
-
-
-def _rows(members: Mapping[str, Bits]) -> Iterator[pa.RecordBatch]:
-    for segment, bits in members.items():
-        ordinals = bits.ordinals()
-        for start in range(0, len(ordinals), BATCH_ROWS):
-            some = ordinals[start : start + BATCH_ROWS]
-            yield pa.record_batch([pa.repeat(segment, len(some)), pa.array(some, pa.int64())], schema=_SCHEMA)
-
-
-def _make_tables(warehouse: Warehouse) -> None:
-    columns = "segment VARCHAR, person_id VARCHAR"
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {MEMBERSHIP} ({columns}, entered_at TIMESTAMPTZ)")
-    # DuckDB keeps the word AT for itself: the column has to be quoted.
-    columns = f'run_id VARCHAR, {columns}, change VARCHAR, "at" TIMESTAMPTZ'
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {CHANGE} ({columns})")
-
-
-def _note(warehouse: Warehouse, change: str, *, present: str, absent: str, now: datetime, run_id: str) -> None:
-    warehouse.sql(
-        f"INSERT INTO {CHANGE} SELECT $run_id, p.segment, p.person_id, $change, CAST($now AS TIMESTAMPTZ)"
-        f" FROM {present} AS p ANTI JOIN {absent} AS a ON a.segment = p.segment AND a.person_id = p.person_id",
-        run_id=run_id,
-        change=change,
-        now=now,
+    return publish_rosters(
+        warehouse, {name: bitmap(bits.ordinals()) for name, bits in members.items()}, now=now, run_id=run_id
     )
 
 
-def _counts(warehouse: Warehouse, change: str, run_id: str) -> dict[str, int]:
-    query = f"SELECT segment, count(*) AS n FROM {CHANGE} WHERE run_id = $run_id AND change = $change GROUP BY segment"
-    found = warehouse.sql(query, run_id=run_id, change=change).to_pylist()
-    return {row["segment"]: row["n"] for row in sorted(found, key=lambda row: str(row["segment"]))}
+def publish_rosters(
+    warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetime, run_id: str, within: bool = False
+) -> Changes:
+    """Do what `publish` does, for members given as bitmaps. within: a transaction is open already."""
+    make_tables(warehouse)
+    before = rosters(warehouse)
+    moves = [
+        _Move(name, then, then - before.get(name, BitMap()), before.get(name, BitMap()) - then)
+        for name in sorted({*members, *before})
+        for then in (members.get(name, BitMap()),)
+    ]
+    moved = [move for move in moves if move.came or move.gone or move.segment not in before]
+    if within:
+        _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
+    else:
+        with warehouse.transaction():
+            _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
+    return Changes(
+        {move.segment: len(move.came) for move in moved if move.came},
+        {move.segment: len(move.gone) for move in moved if move.gone},
+    )
+
+
+def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: datetime, run_id: str) -> None:
+    now = now if now.tzinfo else now.replace(tzinfo=UTC)
+    names = [move.segment for move in moved] + sorted(dropped)
+    kept = list(_kept(warehouse, [move for move in moved if move.gone]))
+    leaving = [move.segment for move in moved if move.gone] + sorted(dropped)
+    _delete(warehouse, COHORT, leaving)
+    _delete(warehouse, ROSTER, names)
+    came = [(move.segment, now, ordinals_of(move.came)) for move in moved if move.came]
+    staying = [move for move in moved if move.segment not in dropped]
+    _append(warehouse, COHORT, [*kept, *came])
+    _append(warehouse, ROSTER, [(move.segment, len(move.now), move.now.serialize()) for move in staying])
+    noted: list[tuple[Kind, str, BitMap]] = [("enter", move.segment, move.came) for move in moved]
+    noted += [("exit", move.segment, move.gone) for move in moved]
+    _append(
+        warehouse,
+        CHANGE_SET,
+        [(run_id, name, kind, now, ordinals_of(people)) for kind, name, people in noted if people],
+    )
+
+
+def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datetime, Ordinals]]:
+    """Yield the cohorts of segments that somebody left, without those who did."""
+    gone = {move.segment: ordinals_of(move.gone) for move in moved}
+    query = f"SELECT * FROM {COHORT} WHERE segment IN (SELECT unnest($names))"
+    for batch in warehouse.sql(query, names=list(gone)).to_batches() if gone else ():
+        names, instants = (batch.column(name).to_pylist() for name in ("segment", "entered_at"))
+        for n, (segment, entered) in enumerate(zip(names, instants, strict=True)):
+            people = batch.column("ordinals")[n].values.to_numpy(zero_copy_only=False)
+            staying = people[~np.isin(people, gone[segment], assume_unique=True)]
+            if len(staying):
+                yield segment, entered, staying
+
+
+def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:
+    if names:
+        warehouse.sql(f"DELETE FROM {table} WHERE segment IN (SELECT unnest($names))", names=names)
+
+
+def _append(warehouse: Warehouse, table: str, rows: list[tuple[object, ...]]) -> None:
+    """Write rows; a list of people is an array, which Arrow takes as it is."""
+    schema = _SCHEMAS[table]
+    batches = (
+        pa.record_batch(
+            [pa.array([value], field.type) for value, field in zip(row, schema, strict=True)], schema=schema
+        )
+        for row in rows
+    )
+    if rows:
+        warehouse.write(table, batches, schema=schema, mode="append")

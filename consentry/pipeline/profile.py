@@ -12,6 +12,7 @@ import pyarrow as pa
 from consentry.consent.tokens import tokens
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
+from consentry.segments.people import NUMBER, ORDINALS, number_people
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
 from consentry.validation.run import validate_table
@@ -35,6 +36,7 @@ def build_profile(context: Context) -> dict[str, Any]:
     )
     imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
     _write_people(context)
+    number_people(warehouse)
     for event in context.loaded.job.events:
         _write_events(context, event)
     context.audit.append(
@@ -100,11 +102,12 @@ def _write_tokens(context: Context) -> None:
 
 
 def _write_events(context: Context, event: str) -> None:
-    """Write the events of one name with the person they belong to, sorted as rules read them."""
+    """Write the events of one name with the person they belong to and their number, sorted as rules read them."""
     properties = ", ".join(f"e.{quoted(name)}" for name in context.loaded.job.events[event])
     context.warehouse.sql(
-        f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, e.occurred_at"
+        f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, o.ordinal AS {NUMBER}, e.occurred_at"
         f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
         " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
-        " JOIN profile.person p ON p.person_id = m.person_id ORDER BY m.person_id, e.occurred_at"
+        " JOIN profile.person p ON p.person_id = m.person_id"
+        f" JOIN {ORDINALS} o ON o.person_id = CAST(m.person_id AS VARCHAR) ORDER BY o.ordinal, e.occurred_at"
     )

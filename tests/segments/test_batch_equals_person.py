@@ -257,9 +257,10 @@ def test_strategies_reach_every_kind_of_node() -> None:
     seen: set[type] = set()
 
     @settings(
-        max_examples=300,
+        max_examples=600,
         deadline=None,
         database=None,
+        derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     @given(rules(None))

@@ -132,7 +132,9 @@ def test_nobody_has_two_places_and_nobody_loses_one(
         for n, (_, priority) in enumerate(rows)
     ]
     fallback = "rest" if with_fallback else None
-    given_out = assign("g", segments, rules, fallback=fallback, size=size, score=lambda value: np.zeros(size))
+    given_out = assign(
+        "g", segments, rules, fallback=fallback, everyone=Bits.all(size), score=lambda value: np.zeros(size)
+    )
     taken = [ordinal for bits in given_out.values() for ordinal in bits.ordinals().tolist()]
     union = {ordinal for bits in rules.values() for ordinal in bits.ordinals().tolist()}
     assert len(taken) == len(set(taken))
@@ -189,9 +191,8 @@ def test_nothing_is_published_when_the_last_step_fails(
     segments = write(one("grown", "age >= 18"))
     decide(segments, run_id="r1")
     populate(ages(20, 30))
-    # A view in the place of the table of changes makes the step fail after the memberships were worked out.
-    warehouse.sql("DROP TABLE segment.change")
-    warehouse.sql("CREATE VIEW segment.change AS SELECT 1 AS run_id")
+    # A table of changes with too few columns makes the step fail after the memberships were written.
+    warehouse.sql("ALTER TABLE segment.change_set RENAME COLUMN run_id TO another")
     with pytest.raises(StopRun):
         decide(segments, run_id="r2")
     assert published() == {"grown": {"p0"}}

@@ -1,0 +1,137 @@
+"""Work out counts, sums and the like from events that lie sorted by person: arrays in, one value a person out.
+
+It is the quick way for the functions that need one pass over sorted events; `features` has the SQL for all of
+them. Rows are read in slices of people, so that memory is bounded by the slice and not by the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from consentry.segments import ast
+from consentry.segments.bits import Mask
+from consentry.segments.clock import Clock
+from consentry.segments.masks import Column, Panel, Words
+
+QUICK = frozenset({"count", "sum", "avg", "min", "max", "first", "last"})
+SLICE_ROWS = 4_000_000
+
+
+def is_quick(value: ast.Value) -> bool:
+    """Tell whether a value can be worked out here."""
+    if not isinstance(value, ast.Aggregate) or isinstance(value.window, ast.AnyWindow):
+        return False
+    ends = value.function in ("first", "last")  # of a property they need an order among events of one instant
+    return value.function in QUICK and not (ends and value.property is not None)
+
+
+def properties(values: Iterable[ast.Value]) -> list[str]:
+    """Return the properties that aggregates read, sorted."""
+    found: set[str] = set()
+    for value in values:
+        if isinstance(value, ast.Aggregate):
+            found |= {value.property} if value.property else set()
+            found |= {node.name for node, _ in ast.walk(value) if isinstance(node, ast.Name)}
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Events of one name: rows sorted by person, `starts` where each of the `people` begins, ascending."""
+
+    people: NDArray[np.int64]
+    starts: NDArray[np.intp]
+    times: NDArray[np.int64]
+    columns: Mapping[ast.Value, Column]
+    words: Words
+    clock: Clock
+
+    def value(self, value: ast.Aggregate) -> Column:
+        """Return one value a person of the slice, NaN where it is missing."""
+        if len(self.people) == 0:
+            return np.empty(0)
+        taken = None if value.property is None else self.columns[ast.Name(value.property)]
+        chosen = self._chosen(value)
+        if taken is not None:
+            chosen = chosen & ~np.isnan(taken)
+        if value.function == "count":
+            return np.asarray(np.add.reduceat(chosen, self.starts, dtype=np.float64))
+        return self._reduced(value.function, chosen, self.times.astype(np.float64) if taken is None else taken)
+
+    def _chosen(self, value: ast.Aggregate) -> Mask:
+        low, high = self.clock.bounds(value.window)
+        inside = np.asarray((self.times >= low) & (self.times <= high))
+        if value.where is None:
+            return inside
+        return inside & _holds(value.where, Panel(self.columns, self.words, self.clock, len(self.times)))
+
+    def _reduced(self, function: ast.Function, chosen: Mask, taken: Column) -> Column:
+        match function:
+            case "sum" | "avg":
+                total: Column = np.add.reduceat(np.where(chosen, taken, 0.0), self.starts)
+                if function == "sum":
+                    return total
+                count = np.add.reduceat(chosen, self.starts, dtype=np.float64)
+                with np.errstate(invalid="ignore"):
+                    return total / count
+            case "min" | "first":
+                found = np.minimum.reduceat(np.where(chosen, taken, np.inf), self.starts)
+            case _:
+                found = np.maximum.reduceat(np.where(chosen, taken, -np.inf), self.starts)
+        return np.where(np.isinf(found), np.nan, found)
+
+
+def _holds(rule: ast.Rule, panel: Panel) -> Mask:
+    match rule:
+        case ast.And(parts):
+            return np.asarray(np.logical_and.reduce([_holds(part, panel) for part in parts]))
+        case ast.Or(parts):
+            return np.asarray(np.logical_or.reduce([_holds(part, panel) for part in parts]))
+        case ast.Not(part):
+            return np.asarray(~_holds(part, panel))
+        case _:
+            return panel.mask(rule)
+
+
+def read_slice(
+    batches: Iterable[pa.RecordBatch], names: Sequence[str], texts: frozenset[str], words: Words, clock: Clock
+) -> Slice:
+    """Make a slice of rows of ordinal, t and the named properties (p_NAME).
+
+    Rows may come in any order of batches; rows that are not sorted by person are sorted here.
+    """
+    found = sorted((batch for batch in batches if batch.num_rows), key=_ends)
+    if not found:
+        nobody = np.empty(0, dtype=np.int64)
+        return Slice(nobody, nobody, nobody, {}, words, clock)
+    table = pa.Table.from_batches(found)
+    ordinals = table["ordinal"].to_numpy().astype(np.int64)
+    order = None if np.all(ordinals[1:] >= ordinals[:-1]) else np.argsort(ordinals, kind="stable")
+    columns: dict[ast.Value, Column] = {
+        ast.Name(name): _ordered(_column(table[f"p_{name}"], words if name in texts else None), order) for name in names
+    }
+    ordinals = _ordered(ordinals, order)
+    starts = np.flatnonzero(np.concatenate(([True], ordinals[1:] != ordinals[:-1])))
+    return Slice(ordinals[starts], starts, _ordered(table["t"].to_numpy(), order), columns, words, clock)
+
+
+def _ends(batch: pa.RecordBatch) -> tuple[int, int]:
+    ordinals = batch.column("ordinal")
+    return ordinals[0].as_py(), ordinals[-1].as_py()
+
+
+def _column(array: pa.ChunkedArray, words: Words | None) -> Column:
+    if words is not None:
+        return words.column(array.combine_chunks())
+    return np.asarray(array.cast("double").to_numpy())  # a null becomes NaN
+
+
+# Numbers of any kind.
+def _ordered(values: NDArray[Any], order: NDArray[np.intp] | None) -> NDArray[Any]:
+    return values if order is None else values[order]

@@ -1,0 +1,47 @@
+"""Number the people densely and for good: what bits, bitmaps and sorted events are built on.
+
+A number is never given twice. Somebody who leaves the profile keeps theirs, so that what was noted about them can
+still be read and bitmaps of earlier runs stay right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from consentry.errors import StopRun
+from consentry.segments.bits import Bits
+from consentry.warehouse import Warehouse
+
+ORDINALS = "segment.person_ordinal"
+PERSONS = "profile.person"
+# The column by which event tables that were written with numbers carry them; no attribute can be called so.
+NUMBER = "_ordinal"
+
+
+def number_people(warehouse: Warehouse) -> None:
+    """Give everyone in profile.person who has none the next free numbers, from 0."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {ORDINALS} (person_id VARCHAR, ordinal UINTEGER)")
+    warehouse.sql(
+        f"INSERT INTO {ORDINALS} SELECT n.person_id, row_number() OVER (ORDER BY n.person_id) - 1"
+        f" + (SELECT coalesce(max(ordinal) + 1, 0) FROM {ORDINALS})"
+        f" FROM (SELECT DISTINCT CAST(person_id AS VARCHAR) AS person_id FROM {PERSONS}) AS n"
+        f" ANTI JOIN {ORDINALS} AS o ON o.person_id = n.person_id"
+    )
+
+
+def everyone(warehouse: Warehouse) -> Bits:
+    """Return who is in profile.person now, out of all numbers that were given.
+
+    Raises StopRun when a person stands in the profile twice.
+    """
+    size = int(warehouse.sql(f"SELECT coalesce(max(ordinal) + 1, 0) AS n FROM {ORDINALS}")["n"][0].as_py())
+    mask = np.zeros(size, dtype=np.bool_)
+    rows = 0
+    for batch in warehouse.stream(f"SELECT o.ordinal FROM {PERSONS} AS p JOIN {ORDINALS} AS o USING (person_id)"):
+        mask[batch.column(0).to_numpy(zero_copy_only=False)] = True
+        rows += batch.num_rows
+    found = Bits.of(mask)
+    if rows != len(found):
+        message = f"{PERSONS} has {rows:,} rows for {len(found):,} persons. Rebuild the profile."
+        raise StopRun(message, code="profile_not_unique")
+    return found
