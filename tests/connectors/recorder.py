@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from consentry.model.batch import Batch, Operation, Row
+from consentry.testing.sandbox import Sandbox
+
+V = TypeVar("V")
 
 _accounts = count()
 
@@ -21,6 +24,11 @@ _accounts = count()
 def account() -> str:
     """Return the name of an account that no other test uses, so that quotas are not shared."""
     return f"account-{next(_accounts)}"
+
+
+def played(sandbox: Sandbox, kind: type[V]) -> V:
+    """Return the simulator of one vendor."""
+    return next(vendor for vendor in sandbox.vendors.values() if isinstance(vendor, kind))
 
 
 def batch(audience: str, *rows: Row, operation: Operation = "add") -> Batch:
@@ -48,7 +56,7 @@ class Recorder(httpx.BaseTransport):
 
     def bodies(self, part: str) -> list[Any]:
         """Return the JSON bodies of the requests whose path holds a part."""
-        return [json.loads(one.content) for one in self.seen if part in one.url.path]
+        return [json.loads(one.content) for one in self.seen if part in one.url.path and one.content]
 
 
 @dataclass

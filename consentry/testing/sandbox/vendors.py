@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consentry.testing.sandbox.ga4 import GA4
+from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.hubspot import HubSpot
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
@@ -14,5 +15,6 @@ VENDORS: tuple[type[Vendor], ...] = (
     HubSpot,
     Klaviyo,
     Mixpanel,
+    *AUDIENCE_VENDORS,
     Salesforce,
 )

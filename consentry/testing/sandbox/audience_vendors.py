@@ -1,0 +1,8 @@
+"""The vendors that are destinations only."""
+
+from __future__ import annotations
+
+from consentry.testing.sandbox.mailchimp import Mailchimp
+from consentry.testing.sandbox.vendor import Vendor
+
+AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (Mailchimp,)
