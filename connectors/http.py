@@ -228,6 +228,13 @@ class HttpClient:
         if wait > 0:
             self._quota(operation).hold(self._clock() + wait)
 
+    def _slow_down(self, operation: str, after: float | None) -> None:
+        """Make everybody who calls this account wait as long as was asked, and go more slowly then."""
+        now, shared = self._clock(), self._quota(operation)
+        shared.refused(now)
+        if after:
+            shared.hold(now + after)
+
     def _quota(self, operation: str) -> Quota:
         return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))
 
@@ -282,10 +289,10 @@ class HttpClient:
         away = full or status in TURNED_AWAY
         if full or status in TRANSIENT:
             after = self._pause(status, headers, body)
+            if full:
+                self._slow_down(call.operation, after)
             if after is not None and after > self._policy.max_wait:
                 raise self._later(after)
-            if after and full:
-                self._quota(call.operation).hold(self._clock() + after)
             if not away and not call.repeatable and after is None:
                 raise AnswerLost(self._lost_sentence(call, f"answered {status}"), status=status, code="answer_lost")
             raise Transient(f"answered {status}", status=status, after=after, doubtful=not away, turned_away=full)

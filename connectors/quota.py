@@ -7,6 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from consentry.connectors.pace import Pace
+
+# What is learned about an account without declared limits, and recovery where they span more than this: seconds.
+SHORT = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -21,10 +26,11 @@ class _Window:
     limit: Limit
     taken: deque[float] = field(default_factory=deque)
 
-    def free_at(self, now: float) -> float:
-        if len(self.taken) < self.limit.calls:
+    def free_at(self, now: float, share: float) -> float:
+        calls = max(1, int(self.limit.calls * share))
+        if len(self.taken) < calls:
             return now
-        return self.taken[-self.limit.calls] + self.limit.seconds
+        return self.taken[-calls] + self.limit.seconds
 
     def take(self, at: float) -> None:
         self.taken.append(at)
@@ -33,25 +39,51 @@ class _Window:
 
 
 class Quota:
-    """Hand out the instants at which calls may be made, oldest first, exact over any sliding window."""
+    """Hand out the instants at which calls may be made, oldest first, exact over any sliding window.
+
+    A refusal slows all of it down for a while, and what was not declared is learned from it.
+    """
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._windows = [_Window(limit) for limit in limits]
         self._lock = threading.Lock()
         self._not_before = float("-inf")
+        self._pace = Pace(min([limit.seconds for limit in limits], default=SHORT))
+        self._recent = deque[float]() if not limits else None
 
     def reserve(self, now: float) -> float:
         """Take the next free call and return how many seconds to wait for it. now: seconds, any fixed origin."""
         with self._lock:
-            at = max([now, self._not_before, *(window.free_at(now) for window in self._windows)])
+            share = self._pace.at(now)
+            at = max([now, self._not_before, *(window.free_at(now, share) for window in self._windows)])
             for window in self._windows:
                 window.take(at)
+            self._remember(at)
             return at - now
 
     def hold(self, until: float) -> None:
         """Let nobody call before `until`: the vendor asked one of us to wait, and meant all."""
         with self._lock:
             self._not_before = max(self._not_before, until)
+
+    def refused(self, now: float) -> None:
+        """Call more slowly: the account was called once too often."""
+        with self._lock:
+            if self._pace.refused(now) and self._recent is not None:
+                calls = sum(now - SHORT < at <= now for at in self._recent)
+                # One call that is refused tells nothing about a rate.
+                self._windows = [_Window(Limit(calls, SHORT))] if calls > 1 else []
+
+    def _remember(self, at: float) -> None:
+        """Note a call of an account without declared limits: its rate is what a refusal is learned from."""
+        if self._recent is None:
+            return
+        self._recent.append(at)
+        while self._recent[0] <= at - SHORT:
+            self._recent.popleft()
+        # As fast again as before: what was learned may be out of date.
+        if self._windows and self._pace.share >= 1:
+            self._windows = []
 
 
 _slots: dict[str, threading.BoundedSemaphore] = {}

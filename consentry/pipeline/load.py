@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from consentry.consent.gate import Target, refusals
 from consentry.consent.policy import Policy, read_policy
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
+from consentry.pipeline.accounts import account_of
 from consentry.pipeline.job import Job, StreamBlock
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
@@ -27,6 +29,11 @@ from consentry.validation.contract import Contract, read_contract
 DIRECT_IDENTIFIERS = frozenset(
     {"email", "phone", "given_name", "family_name", "full_name", "name", "street", "address", "date_of_birth"}
 )
+
+
+class _Account(TypedDict):
+    account: str
+    keep: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,8 @@ class Loaded:
             block.type,
             self.settings[f"sources.{name}"],
             streams={stream: self.settings[f"sources.{name}.{stream}"] for stream in block.streams},
-            account=name,
             base=self.path.parent.resolve(),
-            keep=self.state.resolve() / "connectors" / name,
+            **self._account(f"sources.{name}"),
         )
         if not isinstance(made, Source):
             raise ConfigError(f"{self.path}: source {name} has type {block.type!r}, which can only be written to.")
@@ -77,13 +83,16 @@ class Loaded:
         made = connect(
             block.type,
             self.settings[f"destinations.{name}"],
-            account=name,
             base=self.state.resolve(),
-            keep=self.state.resolve() / "connectors" / name,
+            **self._account(f"destinations.{name}"),
         )
         if not isinstance(made, Destination):
             raise ConfigError(f"{self.path}: destination {name} has type {block.type!r}, which can only be read.")
         return made
+
+    def _account(self, key: str) -> _Account:
+        account = account_of(self.job, self.settings, key)
+        return {"account": account, "keep": self.state.resolve() / "connectors" / account}
 
 
 def load_job(path: Path) -> Loaded:
