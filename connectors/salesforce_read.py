@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient, HttpFailed
+from consentry.connectors.overlap import Overlap
 from consentry.connectors.salesforce_bulk import Bulk
 from consentry.errors import SourceFailed
 
@@ -31,8 +32,6 @@ VERSION = "v67.0"
 DATA = f"/services/data/{VERSION}"
 # Salesforce refuses URIs beyond 16,384 bytes; longer queries go through a bulk job, whose query is a body.
 URL_QUERY = 12_000
-# More than this is not carried along; rows of the overlap then come twice, which their key mends.
-SEEN_MAX = 20_000
 _LOST_CURSOR = frozenset({"INVALID_QUERY_LOCATOR", "INVALID_SESSION_LOCATOR", "QUERY_LOCATOR_NOT_FOUND"})
 
 
@@ -71,13 +70,12 @@ class Read:
         sleep: Callable[[float], None],
     ) -> None:
         self._http, self._wanted, self._bulk = http, wanted, Bulk(http, DATA, sleep)
-        self._overlap = overlap
         self._state: dict[str, Any] = {"phase": "read", "since": None, "until": _written(now), **state}
         if self._state["phase"] == "done":
             since = _written(_moment(self._state["until"]) - overlap)
             self._state = {"phase": "read", "since": since, "until": _written(now), "seen": self._state.get("seen", {})}
-        self._state["fresh"] = dict(self._state.get("fresh", {}))
-        self._fresh_from = _written(_moment(self._state["until"]) - overlap)
+        begin = _written(_moment(self._state["until"]) - overlap)
+        self._overlap = Overlap(begin, self._state.get("seen", {}), dict(self._state.get("fresh", {})))
 
     def pages(self) -> Iterator[Page]:
         """Yield the window's records; the last page's state closes it."""
@@ -155,25 +153,13 @@ class Read:
 
     def _page(self, columns: Mapping[str, Any]) -> Page:
         batch = pa.RecordBatch.from_pydict({name: _one_array(column) for name, column in columns.items()})
-        kept = batch.filter(pa.array(self._are_new(batch), pa.bool_()))
-        state = {**self._state, "fresh": dict(self._state["fresh"])} if "fresh" in self._state else dict(self._state)
-        return Page(_with_flag(kept), state)
+        known = zip(batch["Id"].to_pylist(), batch[self._wanted.stamp].to_pylist(), strict=True)
+        kept = batch.filter(pa.array([self._overlap.is_new(id, stamp) for id, stamp in known], pa.bool_()))
+        return Page(_with_flag(kept), {**self._state, "fresh": dict(self._overlap.fresh)})
 
     def _ended(self, columns: Mapping[str, Any]) -> Page:
         page = self._page(columns)
-        state = {"phase": "done", "until": self._state["until"], "seen": dict(self._state["fresh"])}
-        return Page(page.records, state)
-
-    def _are_new(self, batch: pa.RecordBatch) -> list[bool]:
-        """Tell of each record whether the read before had it already, and note it for the read after."""
-        seen, fresh = self._state.get("seen", {}), self._state["fresh"]
-        new = []
-        stamps = batch[self._wanted.stamp].to_pylist()
-        for id, stamp in zip(batch["Id"].to_pylist(), stamps, strict=True):
-            new.append(seen.get(id) != stamp or stamp is None)
-            if (stamp is None or stamp >= self._fresh_from) and len(fresh) < SEEN_MAX:
-                fresh[id] = stamp
-        return new
+        return Page(page.records, {"phase": "done", "until": self._state["until"], "seen": page.state["fresh"]})
 
 
 def repeated(what: str) -> SourceFailed:

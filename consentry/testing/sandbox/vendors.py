@@ -7,6 +7,7 @@ from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.hubspot import HubSpot
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
+from consentry.testing.sandbox.pipedrive import Pipedrive
 from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
@@ -16,5 +17,6 @@ VENDORS: tuple[type[Vendor], ...] = (
     Klaviyo,
     Mixpanel,
     *AUDIENCE_VENDORS,
+    Pipedrive,
     Salesforce,
 )
