@@ -26,7 +26,7 @@ from consentry.consent.policy import STRICTNESS, Destination, Policy
 from consentry.consent.present import decide_now
 from consentry.consent.rules import ANY, Answer, PurposeRule, TargetRule
 from consentry.consent.rules_sql import DECISIONS, decide_all
-from consentry.consent.subjects import Keyed, write_subjects
+from consentry.consent.subjects import Keyed, write_facts, write_subjects
 from consentry.errors import Blocked, ConfigError
 from consentry.model.batch import Batch, Operation, Value
 from consentry.model.names import did_you_mean
@@ -101,8 +101,24 @@ class Gate:
         if faults:
             raise ConfigError(*faults)
 
+    def withholds(self, target: Target, *, size: int, moving: int) -> str | None:
+        """Return why an audience is not brought in step at all, or None when it may be.
+
+        size: people it would have. moving: those who would join or leave. `suppressed_small`: so few that being in
+        it says something of each; `small_change`: so few that comparing two days would name them. An audience that
+        ends is not held back, nor ever what a withdrawal asks for.
+        """
+        destination = self.policy.destinations[target.destination]
+        if 0 < size < destination.min_segment:
+            return "suppressed_small"
+        return "small_change" if 0 < moving < destination.min_change else None
+
     def subjects(self, warehouse: Warehouse) -> int:
-        """Write ops.subject: each person's identifiers as HMACs; return the number of people with one."""
+        """Write ops.subject: each person's identifiers as HMACs; return the number of people with one.
+
+        And ops.person_fact: the regime where each lives, and whether they are a child, as far as the policy asks.
+        """
+        write_facts(warehouse, self.policy.file, as_of=self._now())
         return write_subjects(warehouse, self._keyring)
 
     def decide(self, warehouse: Warehouse, targets: Sequence[Target]) -> dict[str, Decided]:
@@ -189,15 +205,19 @@ class Gate:
     def _known(self) -> datetime:
         return self._known_at or datetime.now(UTC)
 
+    def _now(self) -> datetime:
+        return self._as_of or datetime.now(UTC)
+
     def _payloads(self, target: Target) -> Payloads:
         return Payloads(target, self.policy.destinations[target.destination], self._keyring)
 
     def _rule(self, target: Target) -> TargetRule:
-        purposes = self.policy.destinations[target.destination].purposes_all_of
-        return self._rule_for(target.name, purposes, frozenset(target.identifiers))
+        destination = self.policy.destinations[target.destination]
+        rule = self._rule_for(target.name, destination.purposes_all_of, frozenset(target.identifiers))
+        return replace(rule, child_directed=destination.child_directed)
 
     def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
-        as_of, merge = self._as_of or datetime.now(UTC), self.policy.file.merge
+        as_of, merge = self._now(), self.policy.file.merge
         return TargetRule(
             name=name,
             purposes=tuple(self._purpose(purpose, as_of) for purpose in dict.fromkeys(purposes)),
@@ -219,6 +239,7 @@ class Gate:
             accepts={**{regime: frozenset({regime}) for regime in purpose.basis}, ANY: alike},
             cutoff=purpose.ttl.before(as_of),
             min_notice=purpose.min_notice_version,
+            guarded=purpose.minors == "guardian",
         )
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from consentry.consent.instants import read_instant, written
 from consentry.consent.normal import normal
 from consentry.consent.policy import Policy
-from consentry.consent.rules import ANY, UNMAPPED
+from consentry.consent.rules import ANY, CHILD, UNMAPPED
 
 _METHODS = frozenset({"explicit", "implied", "guardian", "gpc", "import", "agent"})
 _MAX_TEXT = 255
@@ -110,8 +110,8 @@ def _meaning(row: Mapping[str, object], source: str, policy: Policy) -> tuple[st
         noted.append("unknown_state")
     asked = _text(row.get("purpose"))
     purpose = policy.purpose_of(asked) if asked else None
-    if asked == ANY and state not in (None, "granted"):
-        purpose = ANY
+    if asked in (ANY, CHILD) and state not in (None, "granted"):
+        purpose = asked
     if purpose is None:
         noted.append("unknown_purpose")
     return state or "denied", purpose or UNMAPPED, tuple(noted)

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from consentry.config import Document, Faults, Model, Name, bind, read_document
 from consentry.consent.duration import Duration
@@ -52,7 +52,8 @@ class Purpose(Model):
     """Why data is used.
 
     basis: the lawful basis by regime. ttl: how long a grant lasts. min_notice_version: the oldest notice a grant
-    may have been given under. special_categories: those of GDPR Art. 9 that the notice names.
+    may have been given under. special_categories: those of GDPR Art. 9 that the notice names. minors: whether a child
+    needs a guardian's grant. sale_or_sharing: whether Global Privacy Control and US opt-outs of sale end it.
     """
 
     description: Text | None = None
@@ -61,6 +62,8 @@ class Purpose(Model):
     ttl: Duration = Duration(months=13)
     min_notice_version: Annotated[int, Field(ge=1)] = 1
     special_categories: list[Name] = Field(default_factory=list)
+    minors: Literal["guardian", "allow"] = "guardian"
+    sale_or_sharing: bool = False
     lia_ref: Text | None = None
     contract_ref: Text | None = None
     law_ref: Text | None = None
@@ -74,7 +77,11 @@ class Transfer(Model):
 
 
 class Destination(Model):
-    """What one destination account may receive: every purpose must hold, and nothing unnamed leaves."""
+    """What one destination account may receive: every purpose must hold, and nothing unnamed leaves.
+
+    min_segment: the fewest people an audience may have. min_change: the fewest who may join or leave it at once,
+    so that the difference of two days shows nobody. child_directed: whose age is unknown is not sent.
+    """
 
     connector: Name
     role: Literal["controller", "processor"]
@@ -84,6 +91,8 @@ class Destination(Model):
     identifiers: Annotated[dict[Name, IdentifierRule], Field(min_length=1)]
     fields: dict[Name, FieldRule] = Field(default_factory=dict)
     min_segment: Annotated[int, Field(ge=0)] = 50
+    min_change: Annotated[int, Field(ge=0)] = 0
+    child_directed: bool = False
     on_withdraw: list[Removal] = Field(default_factory=_removals, min_length=1)
 
 
@@ -114,10 +123,36 @@ class Profiling(Model):
     purpose: Name
 
 
+class Residence(Model):
+    """Which column of the records says where someone lives, and which countries are under which regime."""
+
+    field: Name
+    regimes: Annotated[dict[Name, Annotated[list[Text], Field(min_length=1)]], Field(min_length=1)]
+
+
+class Minors(Model):
+    """Which column says how old someone is, and below which age they are a child.
+
+    age: years. born: a date, or the year of birth, of which the later birthday counts. limit: 16 is the highest that
+    GDPR Art. 8 lets a member state set, and that of CCPA 1798.120(c).
+    """
+
+    age: Name | None = None
+    born: Name | None = None
+    limit: Annotated[int, Field(ge=13, le=21)] = 16
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.age is None) == (self.born is None):
+            raise ValueError("minors are told by either 'age' or 'born'")
+        return self
+
+
 class PolicyFile(Model):
-    """The policy file as it stands."""
+    """The policy file as it stands; a higher revision comes after a lower one."""
 
     version: Literal[1]
+    revision: Annotated[int, Field(ge=1)] = 1
     policy_id: Text
     default: Literal["deny"]
     purposes: Annotated[dict[Name, Purpose], Field(min_length=1)]
@@ -125,6 +160,8 @@ class PolicyFile(Model):
     merge: Merge = Merge()
     sources: dict[Name, Source] = Field(default_factory=dict)
     profiling: Profiling | None = None
+    residence: Residence | None = None
+    minors: Minors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +254,20 @@ def _contradictions(file: PolicyFile) -> Iterator[Finding]:
         yield from _undeclared(file, name, destination)
         yield from _untransferable(name, destination)
         yield from _exposed(file, name, destination)
+    if file.residence:
+        yield from _misplaced(file.residence)
     if file.profiling and file.profiling.purpose not in file.purposes:
         yield ("profiling", "purpose"), _unknown_purpose(file, file.profiling.purpose)
+
+
+def _misplaced(residence: Residence) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for regime, countries in residence.regimes.items():
+        for number, country in enumerate(countries):
+            if country in seen:
+                sentence = f"The country {country!r} stands under {seen[country]!r} too. Keep it under one regime."
+                yield ("residence", "regimes", regime, number), sentence
+            seen[country] = regime
 
 
 def _unknown_purpose(file: PolicyFile, name: str) -> str:
@@ -270,3 +319,5 @@ def _exposed(file: PolicyFile, name: str, destination: Destination) -> Iterator[
             declared = file.purposes.get(purpose)
             if declared and category not in declared.special_categories:
                 yield where, f"Purpose {purpose!r} does not name the special category {category!r} of field {column!r}."
+            elif declared and set(declared.basis.values()) != {"consent"}:
+                yield where, f"The field {column!r} is of a special category, which leaves for consent alone (Art. 9)."

@@ -10,8 +10,8 @@ from typing import Any
 from consentry.consent.instants import written
 from consentry.consent.mirror import events_of, suppressions_of
 from consentry.consent.normal import normal
-from consentry.consent.rules import Answer, Event, Subject, TargetRule, decide
-from consentry.consent.subjects import SUBJECTS, Keyed
+from consentry.consent.rules import NOTHING_KNOWN, Answer, Event, Facts, Subject, TargetRule, decide
+from consentry.consent.subjects import FACTS, SUBJECTS, Keyed
 from consentry.consent.tokens import LEDGER, SUPPRESSION
 from consentry.model.batch import Value
 from consentry.store import Store
@@ -21,6 +21,7 @@ _QUERY = (
     "SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list "
     f"FROM {SUBJECTS} WHERE person_id IN (SELECT unnest($people))"
 )
+_FACTS = f"SELECT person_id, regime, minor FROM {FACTS} WHERE person_id IN (SELECT unnest($people))"
 
 
 def decide_now(
@@ -36,7 +37,10 @@ def decide_now(
 
     people: golden rows with person_id; what they hold now, not what ops.subject says, is what would leave.
     """
-    rows = warehouse.sql(_QUERY, people=[str(one["person_id"]) for one in people]).to_pylist()
+    ids = [str(one["person_id"]) for one in people]
+    rows = warehouse.sql(_QUERY, people=ids).to_pylist()
+    found = warehouse.sql(_FACTS, people=ids).to_pylist()
+    facts = {row["person_id"]: Facts(row["regime"], row["minor"]) for row in found}
     by_person = _grouped(rows, "person_id")
     names = {row["identifier_hmac"]: row["identifier"] for row in rows if row["list"] == LEDGER}
     events: dict[str, list[Event]] = defaultdict(list)
@@ -53,7 +57,7 @@ def decide_now(
         subjects = _subjects(own, _served(one, rule, keyed))
         told = [event for subject in subjects for event in events.get(subject.identifier, ())]
         suppressed = {scope for row in own if row["list"] == SUPPRESSION for scope in scopes[row["identifier_hmac"]]}
-        answers[person] = decide(subjects, told, suppressed, rule)
+        answers[person] = decide(subjects, told, suppressed, rule, facts.get(person, NOTHING_KNOWN))
     return answers
 
 

@@ -14,7 +14,7 @@ Refusals count whatever their date: a clock set back by `as_of` never revives wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,11 +22,15 @@ from datetime import datetime, timedelta
 ALLOW = "allow"
 UNMAPPED = "unmapped"
 ANY = "*"
+# The purpose under which the ledger keeps that someone is known to be a child; no policy can name it.
+CHILD = "#child"
 # First hit decides: of several refusals a person is told the first of this list.
 REASONS = (
     "no_policy",
     "suppressed",
     "objected",
+    "minor",
+    "age_unknown",
     "merged_conflict",
     "conflict_within_skew",
     "withdrawn",
@@ -90,7 +94,8 @@ class PurposeRule:
     """A purpose as of one instant.
 
     basis: by regime, and under ANY the one that holds when the regime is not known. accepts: the regimes whose
-    grants count there. cutoff: a grant of that instant or before has run out.
+    grants count there. cutoff: a grant of that instant or before has run out. guarded: whether a child needs a
+    guardian's grant.
     """
 
     purpose: str
@@ -98,6 +103,7 @@ class PurposeRule:
     accepts: Mapping[str, AbstractSet[str]]
     cutoff: datetime
     min_notice: int
+    guarded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,21 @@ class TargetRule:
     skew: timedelta
     as_of: datetime
     trust: Callable[[str], int]
+    child_directed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the records of a person say besides consent, as far as the policy asks.
+
+    regime: that of the one country where they live. minor: whether they are a child; None when nobody knows.
+    """
+
+    regime: str | None = None
+    minor: bool | None = None
+
+
+NOTHING_KNOWN = Facts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +149,11 @@ class Answer:
 
 
 def decide(
-    subjects: Sequence[Subject], events: Sequence[Event], suppressed: AbstractSet[str], rule: TargetRule
+    subjects: Sequence[Subject],
+    events: Sequence[Event],
+    suppressed: AbstractSet[str],
+    rule: TargetRule,
+    facts: Facts = NOTHING_KNOWN,
 ) -> Answer:
     """Answer for one person and target.
 
@@ -136,8 +161,8 @@ def decide(
     for, ANY for all.
     """
     visible = [event for event in events if not event.grants or event.effective_at <= rule.as_of]
-    regime = _regime(visible)
-    answers = [_for_purpose(subjects, visible, suppressed, regime, purpose, rule) for purpose in rule.purposes]
+    case = _Case(subjects, visible, suppressed, rule, facts)
+    answers = [_for_purpose(case, purpose) for purpose in rule.purposes]
     refusal = min((answer.reason for answer in answers), key=RANK.__getitem__, default="no_policy")
     if refusal != ALLOW:
         return Answer(refusal)
@@ -145,47 +170,87 @@ def decide(
     return Answer(ALLOW, kinds) if kinds or not rule.kinds else Answer("identifier_scope")
 
 
-def _regime(events: Sequence[Event]) -> str:
-    """Return the one regime that every event names and a grant too, else ANY: the strictest holds.
+class _Case:
+    """One person before one target, and what holds for all of its purposes."""
 
-    A grant must name it, for a refusal must never move a person under a milder regime.
+    __slots__ = ("age_unknown", "by_identifier", "events", "minor", "named", "regime", "rule", "subjects", "suppressed")
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        events: Sequence[Event],
+        suppressed: AbstractSet[str],
+        rule: TargetRule,
+        facts: Facts,
+    ) -> None:
+        self.subjects, self.events, self.suppressed, self.rule = subjects, events, suppressed, rule
+        self.by_identifier: dict[str, list[Event]] = {one.identifier: [] for one in subjects}
+        for event in events:
+            if event.identifier in self.by_identifier:
+                self.by_identifier[event.identifier].append(event)
+        # A milder regime that only a grant names holds for what that grant was given for, and for nothing else.
+        self.named = None if facts.regime else {event.identifier for event in events if event.grants and event.regime}
+        self.regime = _regime(events, facts)
+        self.minor = facts.minor is True or any(event.purpose == CHILD and not event.grants for event in events)
+        self.age_unknown = rule.child_directed and facts.minor is None and not self.minor
+
+    def everything(self, *, named_only: bool) -> Answer:
+        """Let every identifier out that would be sent."""
+        served = frozenset(
+            one.kind
+            for one in self.subjects
+            if one.served
+            and one.kind in self.rule.kinds
+            and (self.named is None or not named_only or one.identifier in self.named)
+        )
+        return Answer(ALLOW, served) if served or not self.rule.kinds else Answer("no_identifier")
+
+
+def _regime(events: Sequence[Event], facts: Facts) -> str:
+    """Return the one regime that residence and every event name, else ANY: the strictest holds.
+
+    Without a known residence a grant must name it, for a refusal must never move a person under a milder regime.
     """
     named = {event.regime for event in events if event.regime}
+    if facts.regime:
+        return facts.regime if named <= {facts.regime} else ANY
     if len(named) != 1 or not any(event.grants and event.regime for event in events):
         return ANY
     return named.pop()
 
 
-def _for_purpose(
-    subjects: Sequence[Subject],
-    events: Sequence[Event],
-    suppressed: AbstractSet[str],
-    regime: str,
-    purpose: PurposeRule,
-    rule: TargetRule,
-) -> Answer:
-    if suppressed & {ANY, purpose.purpose}:
+def _for_purpose(case: _Case, purpose: PurposeRule) -> Answer:
+    if case.suppressed & {ANY, purpose.purpose}:
         return Answer("suppressed")
-    key = regime if regime in purpose.basis else ANY
+    key = case.regime if case.regime in purpose.basis else ANY
     basis = purpose.basis[key]
-    served = frozenset(one.kind for one in subjects if one.served and one.kind in rule.kinds)
+    milder = basis != purpose.basis[ANY]
     if basis in UNCONDITIONAL:
-        return _everything(served, rule)
-    standing = {
-        one.identifier: _standing([e for e in events if e.identifier == one.identifier], purpose, rule)
-        for one in subjects
-    }
-    refusal = _refusal(list(standing.values()))
+        return case.everything(named_only=milder)
+    standing = {name: _standing(told, purpose, case.rule) for name, told in case.by_identifier.items()}
+    guarded = purpose.guarded and case.minor
+    refusal = _first(_refusal(list(standing.values())), _of_age(case, purpose, standing.values()))
     if refusal:
         return Answer(refusal)
-    if basis != "consent":
-        return _everything(served, rule)
-    codes = {identifier: _code(found, purpose.accepts[key], purpose, rule) for identifier, found in standing.items()}
-    return _covered(subjects, codes, events, rule)
+    if basis != "consent" and not guarded:
+        return case.everything(named_only=milder)
+    accepts = purpose.accepts[key]
+    codes = {name: _code(found, accepts, purpose, guarded) for name, found in standing.items()}
+    return _covered(case.subjects, codes, case.events, case.rule)
 
 
-def _everything(served: frozenset[str], rule: TargetRule) -> Answer:
-    return Answer(ALLOW, served) if served or not rule.kinds else Answer("no_identifier")
+def _of_age(case: _Case, purpose: PurposeRule, standing: Iterable[_Standing]) -> str | None:
+    """Refuse a child for whom no guardian answered (GDPR Art. 8, CCPA 1798.120(c))."""
+    if not purpose.guarded:
+        return None
+    if case.age_unknown:
+        return "age_unknown"
+    asked = case.minor and not any(grant.method == "guardian" for one in standing for grant in one.grants)
+    return "minor" if asked else None
+
+
+def _first(*reasons: str | None) -> str | None:
+    return min((reason for reason in reasons if reason), key=RANK.__getitem__, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +298,17 @@ def _refusal(found: Sequence[_Standing]) -> str | None:
     return "merged_conflict" if first != "objected" and any(one.grants for one in found) else first
 
 
-def _code(found: _Standing, accepts: AbstractSet[str], purpose: PurposeRule, rule: TargetRule) -> str | None:
+def _code(found: _Standing, accepts: AbstractSet[str], purpose: PurposeRule, guarded: bool) -> str | None:
     """Return how far the best standing grant gets, ALLOW at best, or None when there is none."""
-    codes = [_check(grant, found.lapsed, accepts, purpose) for grant in found.grants]
+    codes = [_check(grant, found.lapsed, accepts, purpose, guarded) for grant in found.grants]
     return max(codes, key=RANK.__getitem__, default=None)
 
 
-def _check(grant: Event, lapsed: datetime | None, accepts: AbstractSet[str], purpose: PurposeRule) -> str:
+def _check(
+    grant: Event, lapsed: datetime | None, accepts: AbstractSet[str], purpose: PurposeRule, guarded: bool
+) -> str:
+    if guarded and grant.method != "guardian":
+        return "minor"
     if grant.regime and grant.regime not in accepts:
         return "regime_mismatch"
     if grant.method not in EXPLICIT:
@@ -285,6 +354,6 @@ def _reason(one: Subject, code: str | None, rule: TargetRule) -> str:
 
 def _absent(events: Sequence[Event]) -> str:
     purposes = {event.purpose for event in events}
-    if purposes - {UNMAPPED, ANY}:
+    if purposes - {UNMAPPED, ANY, CHILD}:
         return "purpose_not_covered"
     return UNMAPPED if UNMAPPED in purposes else "no_record"

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from consentry.consent.instants import micros
-from consentry.consent.rules import ANY, EXPLICIT, RANK, REASONS, UNCONDITIONAL, UNMAPPED, TargetRule
+from consentry.consent.rules import ANY, CHILD, EXPLICIT, RANK, REASONS, UNCONDITIONAL, UNMAPPED, TargetRule
 from consentry.warehouse import Warehouse
 
 DECISIONS = "ops.decision"
-_TEXT, _LONG = pa.string(), pa.int64()
+_TEXT, _LONG, _FLAG = pa.string(), pa.int64(), pa.bool_()
 
 
 def _words(words: Iterable[str]) -> str:
@@ -76,23 +76,35 @@ WITH people AS (
     FROM last l ANTI JOIN stood USING (identifier, purpose)
     LEFT JOIN at_once o ON o.identifier = l.identifier AND o.purpose = l.purpose
     GROUP BY l.identifier, l.purpose
+), named AS (
+    SELECT DISTINCT identifier FROM ev WHERE state = 'granted' AND regime IS NOT NULL
 ), seen AS (
     SELECT w.person_id, count(DISTINCT ev.regime) AS regimes, min(ev.regime) AS regime,
         bool_or(ev.state = 'granted' AND ev.regime IS NOT NULL) AS named_by_grant,
-        bool_or(ev.purpose NOT IN ('{UNMAPPED}', '{ANY}')) AS others, bool_or(ev.purpose = '{UNMAPPED}') AS unmapped
+        bool_or(ev.state <> 'granted' AND ev.purpose = '{CHILD}') AS child,
+        bool_or(ev.purpose NOT IN ('{UNMAPPED}', '{ANY}', '{CHILD}')) AS others,
+        bool_or(ev.purpose = '{UNMAPPED}') AS unmapped
     FROM who w JOIN ev USING (identifier) GROUP BY w.person_id
-), ruled AS (
-    SELECT pe.person_id, pu.purpose, coalesce(own.regime, '{ANY}') AS regime, coalesce(own.basis, base.basis) AS basis,
-        base.cutoff_us, base.min_notice,
+), facts AS (
+    SELECT pe.person_id, f.regime IS NULL AS abroad, f.minor IS NULL AND NOT coalesce(seen.child, FALSE) AS ageless,
+        coalesce(f.minor, FALSE) OR coalesce(seen.child, FALSE) AS minor,
+        CASE WHEN f.regime IS NOT NULL AND (coalesce(seen.regimes, 0) = 0
+                OR (seen.regimes = 1 AND seen.regime = f.regime)) THEN f.regime
+            WHEN f.regime IS NULL AND seen.regimes = 1 AND seen.named_by_grant THEN seen.regime END AS regime,
         CASE WHEN seen.others THEN {RANK["purpose_not_covered"]} WHEN seen.unmapped THEN {RANK["unmapped"]}
             ELSE {RANK["no_record"]} END AS absent
-    FROM people pe CROSS JOIN purposes pu
+    FROM people pe LEFT JOIN seen ON seen.person_id = pe.person_id
+    LEFT JOIN ops.person_fact f ON f.person_id = pe.person_id
+), ruled AS (
+    SELECT f.person_id, pu.purpose, coalesce(own.regime, '{ANY}') AS regime, coalesce(own.basis, base.basis) AS basis,
+        coalesce(f.abroad AND own.basis <> base.basis, FALSE) AS named_only, base.guarded AND f.minor AS guarded,
+        base.guarded AND f.ageless AS ageless, base.cutoff_us, base.min_notice, f.absent
+    FROM facts f CROSS JOIN purposes pu
     JOIN ops.rule_purpose base ON base.purpose = pu.purpose AND base.regime = '{ANY}'
-    LEFT JOIN seen ON seen.person_id = pe.person_id
-    LEFT JOIN ops.rule_purpose own ON own.purpose = pu.purpose AND own.regime = seen.regime
-        AND seen.regimes = 1 AND seen.named_by_grant
+    LEFT JOIN ops.rule_purpose own ON own.purpose = pu.purpose AND own.regime = f.regime
 ), codes AS (
-    SELECT w.person_id, s.purpose, s.identifier, max(CASE
+    SELECT w.person_id, s.purpose, s.identifier, bool_or(s.method = 'guardian') AS guardian, max(CASE
+        WHEN r.guarded AND s.method <> 'guardian' THEN {RANK["minor"]}
         WHEN s.regime IS NOT NULL AND a.accepts IS NULL THEN {RANK["regime_mismatch"]}
         WHEN s.method NOT IN ({_words(EXPLICIT)}) THEN {RANK["implied"]}
         WHEN NOT s.proven THEN {RANK["unproven"]}
@@ -108,18 +120,21 @@ WITH people AS (
     SELECT w.person_id, f.purpose, min(f.rank) AS rank
     FROM refusing f JOIN who w USING (identifier) GROUP BY w.person_id, f.purpose
 ), granted AS (
-    SELECT DISTINCT person_id, purpose FROM codes
+    SELECT person_id, purpose, bool_or(guardian) AS guardian FROM codes GROUP BY person_id, purpose
 ), suppressed AS (
     SELECT DISTINCT s.person_id, p.purpose
     FROM ops.subject s JOIN ops.suppression x USING (identifier_hmac)
     JOIN purposes p ON x.scope_purpose IN (p.purpose, '{ANY}')
     WHERE s.list = 'suppression'
 ), by_purpose AS (
-    SELECT r.person_id, r.purpose, r.basis, r.absent, g.person_id IS NOT NULL AS granted,
+    SELECT r.person_id, r.purpose, r.absent, r.named_only, g.person_id IS NOT NULL AS granted,
+        r.ageless AND r.basis NOT IN ({_words(UNCONDITIONAL)}) AS ageless,
+        CASE WHEN r.guarded AND r.basis NOT IN ({_words(UNCONDITIONAL)}) THEN 'consent' ELSE r.basis END AS basis,
         CASE WHEN s.person_id IS NOT NULL THEN {RANK["suppressed"]}
             WHEN r.basis IN ({_words(UNCONDITIONAL)}) THEN NULL
-            WHEN f.rank <> {RANK["objected"]} AND g.person_id IS NOT NULL THEN {RANK["merged_conflict"]}
-            ELSE f.rank END AS refusal
+            ELSE least(CASE WHEN f.rank <> {RANK["objected"]} AND g.person_id IS NOT NULL
+                    THEN {RANK["merged_conflict"]} ELSE f.rank END,
+                CASE WHEN r.guarded AND NOT coalesce(g.guardian, FALSE) THEN {RANK["minor"]} END) END AS refusal
     FROM ruled r
     LEFT JOIN suppressed s ON s.person_id = r.person_id AND s.purpose = r.purpose
     LEFT JOIN refused f ON f.person_id = r.person_id AND f.purpose = r.purpose
@@ -128,15 +143,17 @@ WITH people AS (
     SELECT t.target, t.strict, k.kind FROM (SELECT DISTINCT target, strict FROM ops.rule_target) t
     LEFT JOIN ops.rule_kind k USING (target)
 ), asked AS (
-    SELECT w.person_id, t.target, w.identifier, w.kind, w.served, w.shared_by, t.kind IS NULL AS anything
-    FROM who w JOIN kinds t ON t.kind IS NULL OR (t.kind = w.kind AND (t.strict OR w.served))
+    SELECT w.person_id, t.target, w.identifier, w.kind, w.served, w.shared_by, t.kind IS NULL AS anything,
+        n.identifier IS NOT NULL AS named
+    FROM who w LEFT JOIN named n ON n.identifier = w.identifier
+    JOIN kinds t ON t.kind IS NULL OR (t.kind = w.kind AND (t.strict OR w.served))
 ), weighed AS (
     SELECT a.*, t.purpose, CASE WHEN c.rank IS NULL THEN {RANK["identifier_scope"]}
         WHEN a.shared_by >= $shared_by THEN {RANK["shared_identifier"]} ELSE c.rank END AS rank
     FROM asked a JOIN ops.rule_target t USING (target)
     LEFT JOIN codes c ON c.person_id = a.person_id AND c.identifier = a.identifier AND c.purpose = t.purpose
 ), covered AS (
-    SELECT person_id, target, purpose, bool_or(served) AS served,
+    SELECT person_id, target, purpose, bool_or(served) AS served, bool_or(served AND named) AS named,
         bool_and(rank = {RANK["allow"]}) AS every, bool_or(rank = {RANK["allow"]}) AS some,
         min(CASE WHEN rank <> {RANK["allow"]} THEN rank END) AS first
     FROM weighed GROUP BY person_id, target, purpose
@@ -144,9 +161,12 @@ WITH people AS (
     SELECT target, count(kind) > 0 AS has_kinds FROM kinds GROUP BY target
 ), answers AS (
     SELECT b.person_id, t.target, b.purpose, h.has_kinds, CASE
+        WHEN t.child_directed AND b.ageless THEN least(b.refusal, {RANK["age_unknown"]})
         WHEN b.refusal IS NOT NULL THEN b.refusal
         WHEN b.basis = 'consent' AND NOT b.granted THEN b.absent
-        WHEN h.has_kinds AND NOT coalesce(c.served, FALSE) THEN {RANK["no_identifier"]}
+        WHEN h.has_kinds AND NOT coalesce(
+            CASE WHEN b.basis <> 'consent' AND b.named_only THEN c.named ELSE c.served END, FALSE
+        ) THEN {RANK["no_identifier"]}
         WHEN b.basis <> 'consent' THEN {RANK["allow"]}
         WHEN CASE WHEN h.has_kinds AND t.strict THEN c.every ELSE c.some END THEN {RANK["allow"]}
         ELSE c.first END AS rank
@@ -157,7 +177,8 @@ WITH people AS (
 ), held AS (
     SELECT DISTINCT w.person_id, w.target, w.purpose, w.kind
     FROM weighed w JOIN by_purpose b ON b.person_id = w.person_id AND b.purpose = w.purpose
-    WHERE w.served AND NOT w.anything AND (b.basis <> 'consent' OR w.rank = {RANK["allow"]})
+    WHERE w.served AND NOT w.anything AND CASE WHEN b.basis = 'consent' THEN w.rank = {RANK["allow"]}
+        ELSE w.named OR NOT b.named_only END
 ), leaving AS (
     SELECT person_id, target, kind FROM held
     GROUP BY person_id, target, kind
@@ -207,9 +228,9 @@ def _write_rules(warehouse: Warehouse, rules: Sequence[TargetRule], sources: dic
     purposes = {purpose.purpose: purpose for rule in rules for purpose in rule.purposes}.values()
     tables: dict[str, tuple[pa.Schema, list[tuple[object, ...]]]] = {
         "ops.rule_purpose": (
-            _schema(purpose=_TEXT, regime=_TEXT, basis=_TEXT, cutoff_us=_LONG, min_notice=_LONG),
+            _schema(purpose=_TEXT, regime=_TEXT, basis=_TEXT, cutoff_us=_LONG, min_notice=_LONG, guarded=_FLAG),
             [
-                (p.purpose, key, basis, micros(p.cutoff), p.min_notice)
+                (p.purpose, key, basis, micros(p.cutoff), p.min_notice, p.guarded)
                 for p in purposes
                 for key, basis in p.basis.items()
             ],
@@ -225,8 +246,8 @@ def _write_rules(warehouse: Warehouse, rules: Sequence[TargetRule], sources: dic
         ),
         "ops.rule_source": (_schema(source_system=_TEXT, trust=_LONG), list(sources.items())),
         "ops.rule_target": (
-            _schema(target=_TEXT, purpose=_TEXT, strict=pa.bool_()),
-            [(rule.name, purpose, rule.strict) for rule in rules for purpose in _asked(rule)],
+            _schema(target=_TEXT, purpose=_TEXT, strict=_FLAG, child_directed=_FLAG),
+            [(rule.name, purpose, rule.strict, rule.child_directed) for rule in rules for purpose in _asked(rule)],
         ),
         "ops.rule_kind": (
             _schema(target=_TEXT, kind=_TEXT),

@@ -7,16 +7,19 @@ Identifiers are keyed in Arrow batches: no key and no identifier ever stands in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pyarrow as pa
 
 from consentry.consent.keys import Keyring
 from consentry.consent.normal import normal, normal_forms
+from consentry.consent.policy import PolicyFile, Residence
 from consentry.consent.tokens import LEDGER, SUPPRESSION, Hmac
 from consentry.model.names import is_name, quoted
 from consentry.warehouse import Warehouse
 
 SUBJECTS = "ops.subject"
+FACTS = "ops.person_fact"
 _STAGED = "ops.subject_staged"
 SCHEMA = pa.schema(
     [
@@ -41,6 +44,72 @@ def write_subjects(warehouse: Warehouse, keyring: Keyring) -> int:
     warehouse.drop(_STAGED)
     found = warehouse.sql(f"SELECT count(DISTINCT person_id) AS n FROM {SUBJECTS}")
     return int(found["n"][0].as_py())
+
+
+def write_facts(warehouse: Warehouse, policy: PolicyFile, *, as_of: datetime) -> None:
+    """Write ops.person_fact: the regime where each person lives, and whether they are a child, as the policy asks.
+
+    Every record of a person is heard, not the golden one alone: two countries are none, and one record that says
+    child is enough.
+    """
+    bound: dict[str, object] = {}
+    selected = [_residence(policy, bound), _minor(policy, as_of, bound)]
+    table, columns = _records(warehouse)
+    asked = [name for name in (_field(policy.residence), _age_column(policy)) if name]
+    listed = ", ".join(f"CAST(r.{quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in asked if name in columns)
+    missing = ", ".join(f"CAST(NULL AS VARCHAR) AS {quoted(name)}" for name in asked if name not in columns)
+    values = ", ".join(part for part in ("m.person_id", listed, missing) if part)
+    join = "r.record_id = m.record_id" if "record_id" in columns else "r.person_id = m.person_id"
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {FACTS} AS WITH r AS (SELECT {values} FROM identity.membership m "
+        f"JOIN {table} r ON {join} WHERE m.valid_to_run IS NULL) SELECT person_id, {', '.join(selected)} "
+        "FROM r GROUP BY person_id",
+        **bound,
+    )
+
+
+def _records(warehouse: Warehouse) -> tuple[str, dict[str, str]]:
+    for table in ("clean.customer", "identity.golden"):
+        columns = warehouse.columns(table)
+        if columns:
+            return table, columns
+    return "identity.membership", {}
+
+
+def _field(residence: Residence | None) -> str | None:
+    return residence.field if residence else None
+
+
+def _age_column(policy: PolicyFile) -> str | None:
+    return (policy.minors.age or policy.minors.born) if policy.minors else None
+
+
+def _residence(policy: PolicyFile, bound: dict[str, object]) -> str:
+    if policy.residence is None:
+        return "CAST(NULL AS VARCHAR) AS regime"
+    cases = []
+    for number, (regime, countries) in enumerate(policy.residence.regimes.items()):
+        bound[f"regime_{number}"], bound[f"countries_{number}"] = regime, list(countries)
+        cases.append(
+            f"WHEN {quoted(policy.residence.field)} IN (SELECT unnest($countries_{number})) THEN $regime_{number}"
+        )
+    # A country that the policy does not place counts as one more: then nobody knows which law holds.
+    regime = f"CASE {' '.join(cases)} WHEN {quoted(policy.residence.field)} IS NOT NULL THEN '' END"
+    return f"CASE WHEN count(DISTINCT {regime}) = 1 THEN nullif(max({regime}), '') END AS regime"
+
+
+def _minor(policy: PolicyFile, as_of: datetime, bound: dict[str, object]) -> str:
+    minors = policy.minors
+    if minors is None:
+        return "CAST(NULL AS BOOLEAN) AS minor"
+    column = quoted(minors.age or minors.born or "")
+    bound["limit"] = minors.limit
+    if minors.age:
+        return f"bool_or(TRY_CAST({column} AS DOUBLE) < $limit) AS minor"
+    bound["day"], bound["year"] = as_of.date().isoformat(), as_of.year
+    by_day = f"TRY_CAST({column} AS DATE) + to_years($limit) > CAST($day AS DATE)"
+    by_year = f"$year - TRY_CAST({column} AS INTEGER) - 1 < $limit"
+    return f"bool_or(CASE WHEN TRY_CAST({column} AS DATE) IS NULL THEN {by_year} ELSE {by_day} END) AS minor"
 
 
 def _query(warehouse: Warehouse) -> str:

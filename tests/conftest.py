@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ class TinyJob:
 
     def write(self) -> Path:
         self.path.write_text(yaml.safe_dump(self.spec, sort_keys=False))
-        (self.folder / "policy.yaml").write_text(yaml.safe_dump(self.policy, sort_keys=False))
+        policy = deepcopy(self.policy)
+        for name, block in policy["destinations"].items():
+            block.setdefault("connector", self.spec["destinations"].get(name, {}).get("type", "memory"))
+        (self.folder / "policy.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
         return self.path
 
     def write_people(self, numbers: range) -> None:
@@ -161,13 +165,13 @@ def _policy() -> dict[str, Any]:
         },
         "destinations": {
             "store": {
-                "connector": "memory",
                 "role": "processor",
                 "dpa_ref": "DPA-1",
                 "transfer": {"mechanism": "none"},
                 "purposes_all_of": ["news"],
                 "identifiers": {"email": {"transform": "pass"}},
                 "fields": {"given_name": {"transform": "pass"}},
+                "min_segment": 0,
                 "on_withdraw": ["remove_member"],
             }
         },

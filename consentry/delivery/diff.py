@@ -6,7 +6,7 @@ only whom consentry added itself: whoever else is in there is in no ledger of ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consentry.consent.gate import Gate
 from consentry.delivery import deadletters, journal
@@ -28,7 +28,9 @@ class Difference:
     members: in the segment. desired: of these, allowed and not held out. held: in the audience as far as
     acknowledged, or perhaps. removes_consent: to be taken out because they refused or their consent ended;
     removes_left: for any other cause, which the guards count. waiting: held back by a dead letter.
-    refused: members that the policy refuses, by reason.
+    refused: members that the policy refuses, by reason. withheld: why nothing is sent but what withdrawals ask for:
+    `suppressed_small` or `small_change`; empty when nothing is held back.
+    holds: why the segment's syncs wait, by code, as its limits say (stale, small, anomaly).
     """
 
     members: int
@@ -40,6 +42,8 @@ class Difference:
     removes_consent: int
     waiting: int
     refused: dict[str, int] = field(default_factory=dict)
+    withheld: str = ""
+    holds: dict[str, str] = field(default_factory=dict)
 
     @property
     def removes(self) -> int:
@@ -68,7 +72,30 @@ def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync) -> Di
         warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync", sync=sync.name)
         _write_sends(warehouse, sync)
         _write_removes(warehouse, sync)
-    return _counted(warehouse, sync)
+        withheld = _withhold(warehouse, gate, sync)
+    return replace(_counted(warehouse, sync), withheld=withheld or "")
+
+
+_JOINS_OR_LEAVES = (
+    "operation IN ('add', 'release') OR (operation = 'remove' AND cause = 'left'"
+    " AND person_id NOT IN (SELECT n.person_id FROM delivery.denied n))"
+)
+
+
+def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync) -> str | None:
+    """Hold back what would show too few people: an audience that is too small, or a change that names somebody.
+
+    Nothing is added or changed then, and nobody is taken out but for want of consent.
+    """
+    found = warehouse.sql(
+        f"SELECT count(*) AS n FROM delivery.todo WHERE sync = $sync AND ({_JOINS_OR_LEAVES})", sync=sync.name
+    )
+    size, moving = warehouse.count("delivery.desired"), int(found["n"][0].as_py())
+    code = gate.withholds(sync.target(), size=size, moving=moving)
+    if code:
+        held = f"({_JOINS_OR_LEAVES})" + (" OR operation = 'change'" if code == "suppressed_small" else "")
+        warehouse.sql(f"DELETE FROM delivery.todo WHERE sync = $sync AND ({held})", sync=sync.name)
+    return code
 
 
 def _stage_desired(warehouse: Warehouse, sync: Sync) -> None:
@@ -171,7 +198,14 @@ def _counted(warehouse: Warehouse, sync: Sync) -> Difference:
         removes_consent=todo.get(("remove", "consent"), 0),
         waiting=todo.get(("wait", "decided"), 0),
         refused=_refused(warehouse, sync),
+        holds=_holds(warehouse, sync),
     )
+
+
+def _holds(warehouse: Warehouse, sync: Sync) -> dict[str, str]:
+    query = "SELECT code, sentence FROM segment.hold WHERE segment = $segment ORDER BY 1"
+    found = warehouse.sql(query, segment=sync.segment)
+    return {row["code"]: row["sentence"] for row in found.to_pylist()}
 
 
 def _refused(warehouse: Warehouse, sync: Sync) -> dict[str, int]:

@@ -35,6 +35,21 @@ def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: 
     )
 
 
+def withheld(audit: AuditLog, gate: Gate, sync: Sync, code: str, *, run_id: str) -> None:
+    """Log that an audience was not brought in step, and under which limits; no count of so few people."""
+    destination = gate.policy.destinations[sync.destination]
+    audit.append(
+        "egress.withheld",
+        run=run_id,
+        sync=sync.name,
+        destination=sync.destination,
+        audience=sync.audience,
+        policy={"id": gate.policy.policy_id, "sha256": gate.policy.sha256},
+        result=code,
+        limits={"min_segment": destination.min_segment, "min_change": destination.min_change},
+    )
+
+
 def _fields(sealed: Sealed) -> dict[str, Json]:
     """Name the fields that leave: what became of each under the policy is in the policy."""
     identifiers = {name for row in sealed.batch.rows for name in row.identifiers}

@@ -87,7 +87,18 @@ def deliver(
     if status == "ok" and work.waiting:
         status, after = "paused", work.longest_wait
         message = f"Sync {sync.name!r}: the destination asks to send {work.waiting:,} rows again later."
+    elif status == "ok" and work.found.withheld:
+        message = _withheld(gate, sync, work.found.withheld)
     return _result(work, status, message, after, destination.api_calls - calls)
+
+
+def _withheld(gate: Gate, sync: Sync, code: str) -> str:
+    destination = gate.policy.destinations[sync.destination]
+    if code == "suppressed_small":
+        what = f"the audience would have fewer than {destination.min_segment:,} people (min_segment)"
+    else:
+        what = f"fewer than {destination.min_change:,} people would join or leave (min_change)"
+    return f"Sync {sync.name!r}: {what}, so nothing was sent but what withdrawals ask for. Code {code}."
 
 
 def _result(work: Delivery, status: Status, message: str, after: float, api_calls: int) -> SyncResult:

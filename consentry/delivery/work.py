@@ -58,6 +58,8 @@ class Delivery:
         """Work out the difference and send it, unless a guard stops what is not a withdrawal."""
         self.found = difference(self.warehouse, self.store, self.gate, self.sync)
         self.refused.update(self.found.refused)
+        if self.found.withheld:
+            report.withheld(self.audit, self.gate, self.sync, self.found.withheld, run_id=self.run_id)
         self.phase("remove", cause="consent")
         check_guards(self.sync, self.found, allow=allow)
         journal.release(self.warehouse, self.sync.name)

@@ -12,6 +12,7 @@ from consentry.audit import AuditLog
 from consentry.consent.gate import Gate
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
+from consentry.consent.revision import accept_policy
 from consentry.errors import ConfigError
 from consentry.pipeline.job import Keys
 from consentry.pipeline.load import Loaded
@@ -54,6 +55,7 @@ def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozen
         keyring = read_keys(loaded.job.keys, state)
         store = Store.in_file(state / "control.db")
         closing.callback(store.close)
+        accept_policy(store, loaded.policy, keyring)
         warehouse = DuckDBWarehouse(state / "warehouse.duckdb", memory_limit=loaded.job.memory_limit)
         closing.callback(warehouse.close)
         ledger = Ledger(store, keyring)

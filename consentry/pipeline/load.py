@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from consentry.pipeline.job import Job, StreamBlock
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.files import Segment, read_segments
+from consentry.segments.limits import crowded
 from consentry.validation.contract import Contract, read_contract
 
 # What a profile never holds: the names and addresses by which anybody can tell who a person is.
@@ -246,11 +248,21 @@ def _check_syncs(document: Document, job: Job, segments: tuple[Segment, ...], fa
             )
             faults.add(document.path, line, sentence)
 
+    syncs = Counter(sync.destination for sync in job.syncs.values())
+    for is_error, sentence in crowded(syncs, job.segment_limits).values():
+        if is_error:
+            faults.add(document.path, document.line(("syncs",)), sentence)
+
 
 def _check_targets(document: Document, job: Job, policy: Policy, faults: Faults) -> None:
     for name, sync in job.syncs.items():
         for refusal in refusals(policy, sync.target()):
             faults.add(document.path, document.line(("syncs", name)), refusal[:1].upper() + refusal[1:])
+    for name, block in job.destinations.items():
+        allowed = policy.destinations.get(name)
+        if allowed and allowed.connector != block.type:
+            sentence = f"The policy lets destination {name!r} be of type {allowed.connector!r}, not {block.type!r}."
+            faults.add(document.path, document.line(("destinations", name, "type")), sentence)
 
 
 def _fingerprint(path: Path, job: Job) -> str:

@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
+from consentry.consent.erased import set_aside_erased
 from consentry.errors import Blocked
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
 from consentry.pipeline.context import Context
+from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
@@ -191,6 +193,7 @@ def _counted(context: Context, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
 def merge(context: Context) -> Result:
     """Find out which records are the same person, and make one golden record each."""
     write_canonical(context.warehouse, context.loaded.job)
+    erased = set_aside_erased(context.warehouse, context.ledger, run_id=context.run_id)
     config = context.loaded.job.identity
     found = resolve(context.warehouse, config, run_id=context.run_id)
     golden(context.warehouse, config, run_id=context.run_id)
@@ -199,12 +202,14 @@ def merge(context: Context) -> Result:
         run=context.run_id,
         durable=False,
         counts={"persons": found.persons, "records": found.records, "merged_records": found.merged_records},
+        suppressed=erased,
         events=dict(found.events),
     )
     return {
         "persons": found.persons,
         "records": found.records,
         "merged_records": found.merged_records,
+        "suppressed": erased,
         "blocked": found.blocked,
         "invalid": found.invalid,
         "events": dict(found.events),
@@ -219,6 +224,8 @@ def segment(context: Context) -> Result:
         context.loaded.catalog,
         now=context.as_of,
         run_id=context.run_id,
+        limits=context.loaded.job.segment_limits,
+        stale=stale_inputs(context.warehouse, context.loaded.job, now=context.as_of),
     )
     context.audit.append(
         "segment.evaluated",
@@ -226,6 +233,9 @@ def segment(context: Context) -> Result:
         durable=False,
         members=dict(found.members),
         population=found.population,
+        thresholds={name: None if value is None else str(value) for name, value in found.thresholds.items()},
+        held_out={name: split.held for name, split in found.holdouts.items()},
+        findings=[{"segment": item.segment, "code": item.code, "action": item.action} for item in found.findings],
     )
     return {"members": dict(found.members), "population": found.population, "notes": list(found.notes)}
 

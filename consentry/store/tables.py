@@ -70,6 +70,29 @@ suppression = sa.Table(
     sa.Column("since", _instant, nullable=False),
 )
 
+# Every policy that was in force; approval: the signature that lets an older one back in.
+policy_seen = sa.Table(
+    "policy_seen",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("policy_id", sa.String(255), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("first_at", _instant, nullable=False),
+    sa.Column("in_force", sa.Boolean, nullable=False),
+    sa.Column("approval", sa.String(64)),
+)
+
+# One key a person, wrapped; when the wrapped key is gone, what it encrypted is gone (crypto-shredding).
+subject_key = sa.Table(
+    "subject_key",
+    metadata,
+    sa.Column("subject_ref", sa.String(36), primary_key=True),
+    sa.Column("dek_wrapped", sa.LargeBinary),
+    sa.Column("kek_id", sa.String(63), nullable=False),
+    sa.Column("made_at", _instant, nullable=False),
+    sa.Column("destroyed_at", _instant),
+)
+
 # The journal: a batch stands here before it is sent, its outcomes after. No payload, no identifier.
 delivery_batch = sa.Table(
     "delivery_batch",

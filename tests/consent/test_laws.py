@@ -12,7 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consentry.consent.instants import micros
-from consentry.consent.rules import ALLOW, ANY, Answer, Event, PurposeRule, Subject, TargetRule, decide
+from consentry.consent.rules import (
+    ALLOW,
+    ANY,
+    CHILD,
+    NOTHING_KNOWN,
+    Answer,
+    Event,
+    Facts,
+    PurposeRule,
+    Subject,
+    TargetRule,
+    decide,
+)
 from consentry.consent.rules_sql import decide_all
 from consentry.warehouse import DuckDBWarehouse
 
@@ -32,8 +44,9 @@ ADS = PurposeRule(
     NOW - timedelta(days=20), 1,
 )  # fmt: skip
 SERVICE = PurposeRule(
-    "service", {"gdpr": "legitimate_interests", ANY: "legitimate_interests"}, {ANY: frozenset({"gdpr"})}, NOW, 1
-)
+    "service", {"gdpr": "legitimate_interests", ANY: "legitimate_interests"},
+    {"gdpr": frozenset({"gdpr"}), ANY: frozenset({"gdpr"})}, NOW - timedelta(days=30), 1
+)  # fmt: skip
 BILLING = PurposeRule("billing", {"gdpr": "contract", ANY: "contract"}, {ANY: frozenset({"gdpr"})}, NOW, 1)
 
 
@@ -50,6 +63,7 @@ TARGETS = (
     target("profile", (ADS,), set()),
     target("service", (SERVICE,), {"email"}),
     target("billing", (BILLING,), {"phone"}),
+    replace(target("children", (MAIL, SERVICE), {"email", "phone"}, strict=False), child_directed=True),
     target("unfounded", (), {"email"}),
 )
 
@@ -61,10 +75,11 @@ class Person:
     subjects: tuple[Subject, ...]
     events: tuple[Event, ...]
     suppressed: frozenset[str]
+    facts: Facts = NOTHING_KNOWN
 
     def answer(self, rule: TargetRule) -> Answer:
         """Decide in Python."""
-        return decide(self.subjects, self.events, self.suppressed, rule)
+        return decide(self.subjects, self.events, self.suppressed, rule, self.facts)
 
 
 minutes = st.one_of(st.integers(-12, 2), st.sampled_from([-60 * 24 * 20, -60 * 24 * 30, -60 * 24 * 25]))
@@ -90,16 +105,16 @@ def _anything(identifiers: Sequence[str]) -> st.SearchStrategy[Event]:
     return st.builds(
         Event,
         identifier=st.sampled_from(identifiers),
-        purpose=st.sampled_from(("mail", "mail", "ads", "ads", "service", "billing", "unmapped", ANY)),
+        purpose=st.sampled_from(("mail", "mail", "ads", "ads", "service", "billing", "unmapped", CHILD, ANY)),
         state=st.sampled_from(STATES),
         source=st.sampled_from((*TRUST, "stranger", "web")),
         effective_at=instants,
         regime=st.sampled_from((None, "gdpr", "gdpr", "gdpr", "us")),
-        method=st.sampled_from(("explicit", "explicit", "explicit", "implied")),
+        method=st.sampled_from(("explicit", "explicit", "explicit", "guardian", "implied")),
         proven=st.sampled_from((True, True, True, False)),
         notice_version=st.sampled_from((1, 2, 3)),
         expires_at=st.one_of(st.none(), st.none(), instants),
-    ).filter(lambda event: not (event.purpose == ANY and event.grants))
+    ).filter(lambda event: not (event.purpose in (ANY, CHILD) and event.grants))
 
 
 @st.composite
@@ -115,7 +130,10 @@ def people(draw: st.DrawFn, prefix: str = "a") -> Person:
     names = [one.identifier for one in subjects]
     told = draw(st.lists(events(names), max_size=8)) if names else []
     suppressed = frozenset(draw(st.sampled_from(((), (), (), (), (), ("mail",), (ANY,)))))
-    return Person(subjects, tuple(told), suppressed if subjects else frozenset())
+    facts = Facts(
+        draw(st.sampled_from((None, None, None, "gdpr", "us"))), draw(st.sampled_from((None, None, False, True)))
+    )
+    return Person(subjects, tuple(told), suppressed if subjects else frozenset(), facts)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +155,7 @@ def load(warehouse: DuckDBWarehouse, crowd: Sequence[Person]) -> None:
     subjects: list[dict[str, object]] = []
     told: list[dict[str, object]] = []
     listed: list[dict[str, object]] = []
+    facts: list[dict[str, object]] = []
     for n, person in enumerate(crowd):
         for one in person.subjects:
             name = f"{n}:{one.identifier}"
@@ -151,6 +170,7 @@ def load(warehouse: DuckDBWarehouse, crowd: Sequence[Person]) -> None:
             subjects.append({**row, "identifier_hmac": f"s{name}", "list": "suppression"})
             for scope in person.suppressed:
                 listed.append({"identifier_hmac": f"s{name}", "scope_purpose": scope})
+        facts.append({"person_id": f"p{n}", "regime": person.facts.regime, "minor": person.facts.minor})
         told += [_told(n, event) for event in person.events]
     for seq, row in enumerate(told):
         row["seq"] = seq
@@ -158,6 +178,7 @@ def load(warehouse: DuckDBWarehouse, crowd: Sequence[Person]) -> None:
            valid_to_run=text)  # fmt: skip
     _table(warehouse, "ops.subject", subjects, person_id=text, identifier_type=text, identifier=text,
            identifier_hmac=text, served=flag, list=text, shared_by=number)  # fmt: skip
+    _table(warehouse, "ops.person_fact", facts, person_id=text, regime=text, minor=flag)
     _table(warehouse, "ops.suppression", listed, identifier_hmac=text, scope_purpose=text)
     _table(warehouse, "ops.consent_event", told, seq=number, identifier_hmac=text, purpose=text, state=text,
            source_system=text, regime=text, method=text, proven=flag, notice_version=number, effective_us=number,
@@ -230,10 +251,21 @@ def test_t22_the_order_of_arrival_changes_nothing(person: Person, data: st.DataO
         assert shuffled.answer(rule) == person.answer(rule)
 
 
+def _merged(one: Facts, other: Facts) -> Facts:
+    """Return what is known of two people who turn out to be one, as far as both records say it."""
+    minor = True if one.minor or other.minor else False if (one.minor, other.minor) == (False, False) else None
+    return Facts(one.regime if one.regime == other.regime else None, minor)
+
+
 @settings(max_examples=150, deadline=None)
 @given(one=people("a"), other=people("b"))
 def test_merging_people_never_widens(one: Person, other: Person) -> None:
-    merged = Person(one.subjects + other.subjects, one.events + other.events, one.suppressed | other.suppressed)
+    merged = Person(
+        one.subjects + other.subjects,
+        one.events + other.events,
+        one.suppressed | other.suppressed,
+        _merged(one.facts, other.facts),
+    )
     for rule in TARGETS:
         apart = leaves(one.answer(rule)) | leaves(other.answer(rule))
         assert leaves(merged.answer(rule)) <= apart

@@ -39,6 +39,7 @@ destinations:
     purposes_all_of: [newsletter]
     identifiers: {email: {transform: pass}}
     fields: {plan: {transform: pass}}
+    min_segment: 0
 sources:
   preferences: {trust: 3}
 """
