@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from consentry.testing.sandbox.mailchimp import Mailchimp
 from consentry.testing.sandbox.vendor import Vendor
+from consentry.testing.sandbox.webhook import Webhook
 
-AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (Mailchimp,)
+AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (Mailchimp, Webhook)
