@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from consentry.segments.atoms import Population, open_population
-from consentry.segments.bits import Bits
+from consentry.segments.bits import Bits, bitmap
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.groups import assign
-from consentry.segments.membership import publish
+from consentry.segments.holdout import Split, hold_out
+from consentry.segments.limits import Limits
+from consentry.segments.membership import make_tables, publish
 from consentry.segments.segment import Segment, steps
 from consentry.segments.spell import spell_value
+from consentry.segments.watch import Finding, Input, Sizes, watch
 from consentry.warehouse import Warehouse
+
+STATED = Limits(min_share=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +28,8 @@ class Evaluated:
     """What a run of the segments found.
 
     members, entered, left: people per segment; `left` also names segments that are no longer defined.
-    thresholds: the value of each percentile, as the rule spells it. undersized: segments below their minimum.
-    notes: sentences for a person to read.
+    thresholds: the value of each percentile, as the rule spells it. findings: segments that are too small, stale or of
+    an unusual size. holdouts: how many members are held back. notes: sentences for a person to read.
     """
 
     members: Mapping[str, int]
@@ -31,41 +37,58 @@ class Evaluated:
     entered: Mapping[str, int]
     left: Mapping[str, int]
     thresholds: Mapping[str, float | None]
-    undersized: frozenset[str]
+    findings: tuple[Finding, ...]
+    holdouts: Mapping[str, Split]
     notes: tuple[str, ...]
+
+    @property
+    def undersized(self) -> frozenset[str]:
+        """Name the segments below their minimum."""
+        return frozenset(finding.segment for finding in self.findings if finding.code == "small")
 
 
 def evaluate(
-    warehouse: Warehouse, segments: Sequence[Segment], catalog: Catalog, *, now: datetime, run_id: str
+    warehouse: Warehouse,
+    segments: Sequence[Segment],
+    catalog: Catalog,
+    *,
+    now: datetime,
+    run_id: str,
+    limits: Limits = STATED,
+    stale: Mapping[Input, str] = MappingProxyType({}),
 ) -> Evaluated:
     """Decide all segments over profile.person and profile.event__<event>, at the one time `now`.
 
-    Writes segment.membership and segment.change in one atomic step. The rules have to be checked against the
-    same catalogue (`read_segments` does). Raises StopRun when a table or column of the profile is missing.
+    Writes memberships, changes, holdouts, history and holds in one atomic step. The rules have to be checked against
+    the same catalogue (`read_segments` does). limits: without them only minimums that segments state count. stale:
+    inputs older than promised, each with a sentence. Raises StopRun when a table or column of the profile is missing.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     rules = [segment.rule for segment in segments if segment.rule is not None]
     scores = [segment.group.score for segment in segments if segment.group and segment.group.score]
     population = open_population(warehouse, catalog, Clock(now, catalog.zone()), [*rules, *scores])
     population.decide(rules, keep=scores)
-    members = _members(segments, population)
-    changes = publish(warehouse, members, now=now, run_id=run_id)
-    sizes = {segment.name: len(members[segment.name]) for segment in segments}
-    people = len(population.alive)
-    small = {s.name: s.smallest(people) for s in segments if sizes[s.name] < s.smallest(people)}
+    members = {name: bitmap(bits.ordinals()) for name, bits in decided(segments, population).items()}
+    sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
+    make_tables(warehouse)
+    with warehouse.transaction():
+        changes = publish(warehouse, members, now=now, run_id=run_id)
+        holdouts = hold_out(warehouse, segments)
+        findings = watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
     return Evaluated(
-        members=sizes,
-        population=people,
+        members=sizes.members,
+        population=sizes.population,
         entered=changes.entered,
         left=changes.left,
         thresholds={spell_value(percentile): value for percentile, value in population.thresholds.items()},
-        undersized=frozenset(small),
-        notes=_notes(sizes, small, people),
+        findings=tuple(findings),
+        holdouts=holdouts,
+        notes=_notes(sizes, findings, holdouts),
     )
 
 
-def _members(segments: Sequence[Segment], population: Population) -> dict[str, Bits]:
-    """Follow the steps: rules to bits, groups to winners, both to members."""
+def decided(segments: Sequence[Segment], population: Population) -> dict[str, Bits]:
+    """Return the members of each segment. It follows the steps: rules to bits, groups to winners, both to members."""
     known = {segment.name: segment for segment in segments}
     held: dict[str, Bits] = {}
     members: dict[str, Bits] = {}
@@ -92,10 +115,13 @@ def _group(name: str, segments: Sequence[Segment], held: Mapping[str, Bits], pop
     )
 
 
-def _notes(sizes: Mapping[str, int], small: Mapping[str, int], population: int) -> tuple[str, ...]:
-    if population == 0:
+def _notes(sizes: Sizes, findings: Sequence[Finding], holdouts: Mapping[str, Split]) -> tuple[str, ...]:
+    if sizes.population == 0:
         return ("There is nobody in the profile, so that every segment is empty.",)
-    return tuple(
-        f"The segment {name!r} has {sizes[name]:,} members; its minimum is {smallest:,}."
-        for name, smallest in small.items()
+    split = (
+        f"The holdout of the segment {name!r} is {found.held:,} of {found.members:,}, too far from {found.share:.0%}"
+        " for chance. Check whether person ids changed."
+        for name, found in holdouts.items()
+        if found.is_mismatch
     )
+    return (*(finding.sentence for finding in findings), *split)

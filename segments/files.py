@@ -5,7 +5,6 @@ A file holds one segment (`segment:`), one group (`group:` with a fallback), or 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,11 @@ from consentry.segments import ast
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check, check_number
 from consentry.segments.examples import read_examples, seconds_of
+from consentry.segments.limits import share_of
 from consentry.segments.parse import RuleError, parse, parse_value
 from consentry.segments.segment import Cycle, Holdout, Place, Segment, steps
 
 __all__ = ["Segment", "read_segments"]
-
-_PERCENT = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*%\s*")
 
 
 class GroupPlace(Model):
@@ -301,9 +299,8 @@ class _Reader:
     def _share(self, written: str | float | None, document: Document, *where: str) -> float | None:
         if written is None:
             return None
-        percent = _PERCENT.fullmatch(written) if isinstance(written, str) else None
-        share = float(percent[1]) / 100 if percent else written
-        if isinstance(share, str) or not 0 <= share <= 1:
+        share = share_of(written)
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
             self.faults.add(document.path, document.line(where), f"{where[-1]!r} is a share such as 1% or 0.01.")
             return None
         return share

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
-from consentry.segments.bits import Bits, Ordinals, bitmap, ordinals_of
+from consentry.segments.bits import Ordinals, ordinals_of
 from consentry.segments.people import ORDINALS
 from consentry.warehouse import Warehouse
 
@@ -89,21 +89,12 @@ def rosters(warehouse: Warehouse) -> dict[str, BitMap]:
     return {name: BitMap.deserialize(blob) for name, blob in zip(names, blobs, strict=True)}
 
 
-def publish(warehouse: Warehouse, members: Mapping[str, Bits], *, now: datetime, run_id: str) -> Changes:
+def publish(warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetime, run_id: str) -> Changes:
     """Replace the memberships and note the changes; who stays keeps the time of entry.
 
-    A segment that is no longer defined loses its members. Publishing the same again changes nothing.
+    A segment that is no longer defined loses its members. Publishing the same again changes nothing. The tables have
+    to be there, and a transaction open.
     """
-    return publish_rosters(
-        warehouse, {name: bitmap(bits.ordinals()) for name, bits in members.items()}, now=now, run_id=run_id
-    )
-
-
-def publish_rosters(
-    warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetime, run_id: str, within: bool = False
-) -> Changes:
-    """Do what `publish` does, for members given as bitmaps. within: a transaction is open already."""
-    make_tables(warehouse)
     before = rosters(warehouse)
     moves = [
         _Move(name, then, then - before.get(name, BitMap()), before.get(name, BitMap()) - then)
@@ -111,11 +102,7 @@ def publish_rosters(
         for then in (members.get(name, BitMap()),)
     ]
     moved = [move for move in moves if move.came or move.gone or move.segment not in before]
-    if within:
-        _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
-    else:
-        with warehouse.transaction():
-            _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
+    _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
     return Changes(
         {move.segment: len(move.came) for move in moved if move.came},
         {move.segment: len(move.gone) for move in moved if move.gone},

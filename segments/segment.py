@@ -69,10 +69,14 @@ class Segment:
     holdout: Holdout | None = None
     examples: tuple[Example, ...] = ()
 
-    def smallest(self, population: int) -> int:
-        """Return the number of members below which the segment is too small."""
+    def smallest(self, population: int, usual_share: float = 0.0) -> int:
+        """Return the number of members below which the segment is too small.
+
+        usual_share: of the population, for a segment that states no minimum itself.
+        """
+        stated = self.min_share is not None or self.min_size is not None
         # Rounded first: 10% of 30 is 3 and not 3.0000000000000004.
-        share = math.ceil(round((self.min_share or 0.0) * population, 6))
+        share = math.ceil(round(((self.min_share or 0.0) if stated else usual_share) * population, 6))
         return max(self.min_size or 0, share)
 
 

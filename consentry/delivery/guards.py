@@ -36,7 +36,9 @@ def tripped(sync: Sync, found: Difference) -> Iterator[tuple[str, str]]:
         yield "max_creates", f"{found.adds:,} people would be added; max_creates is {guards.max_creates:,}."
     if 0 < found.desired < sync.min_size and (found.adds or found.changes or leaving):
         yield "min_size", f"the audience would have {found.desired:,} people; min_size is {sync.min_size:,}."
+    if found.adds or found.changes or leaving:
+        yield from found.holds.items()
 
 
 def _raising(guard: str) -> str:
-    return "" if guard == "empty_segment" else f", or change {guard} in the job"
+    return "" if guard in ("empty_segment", "stale", "small", "anomaly") else f", or change {guard} in the job"

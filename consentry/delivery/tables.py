@@ -23,6 +23,7 @@ _TABLES = {
     ),
     "identity.payload": "target TEXT, person_id TEXT, fingerprint UBIGINT, payload_hash TEXT",
     "segment.holdout": "segment TEXT, person_id TEXT",
+    "segment.hold": "segment TEXT, code TEXT, sentence TEXT",
 }
 
 

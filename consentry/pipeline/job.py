@@ -12,6 +12,7 @@ from consentry.config import Model, Name
 from consentry.delivery.config import Sync
 from consentry.identity.config import IdentityConfig
 from consentry.segments.ast import Type
+from consentry.segments.limits import Limits, Seconds
 
 
 def _one_or_more(value: object) -> object:
@@ -82,6 +83,7 @@ class StreamBlock(Model):
     mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
     allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
     properties_json: the column that holds event properties as a JSON object.
+    freshness: how old its newest record may get, such as `2 days`, before segments that read it count as stale.
     """
 
     entity: Literal["customer", "event", "consent", "link", "aggregate"]
@@ -97,6 +99,7 @@ class StreamBlock(Model):
     properties: dict[Name, str] = Field(default_factory=dict)
     properties_json: str | None = None
     allow_empty: bool = False
+    freshness: Seconds | None = None
     max_shrink_pct: int = Field(default=50, ge=0, le=100)
 
     @model_validator(mode="after")
@@ -157,6 +160,7 @@ class Job(Model):
     quarantine: QuarantineBlock = Field(default_factory=QuarantineBlock)
     events: dict[Name, dict[Name, Type]] = Field(default_factory=dict)
     segments: Path
+    segment_limits: Limits = Limits()
     destinations: dict[Name, DestinationBlock] = Field(default_factory=dict)
     syncs: Annotated[dict[Name, Sync], BeforeValidator(_named)] = Field(default_factory=dict)
 

@@ -109,7 +109,7 @@ def load_job(path: Path) -> Loaded:
         faults.check()
         raise ConfigError(f"{path}: The job cannot be read.")
     base = path.parent
-    settings = _bind_connectors(document, job, faults)
+    settings = bind_connectors(document, job, faults)
     policy = read_policy(base / job.policy, faults)
     contracts = {
         f"{source}__{name}": contract
@@ -162,7 +162,7 @@ def _contract(base: Path, name: str, faults: Faults) -> Contract | None:
     return read_contract(base / name if name.endswith((".yaml", ".yml")) else name, faults)
 
 
-def _bind_connectors(document: Document, job: Job, faults: Faults) -> dict[str, ConnectorConfig]:
+def bind_connectors(document: Document, job: Job, faults: Faults) -> dict[str, ConnectorConfig]:
     """Bind each connection and each stream's options to the connector's own models."""
     settings: dict[str, ConnectorConfig | None] = {}
     for name, source in job.sources.items():
@@ -223,6 +223,14 @@ def _check_streams(document: Document, job: Job, contracts: Mapping[str, Contrac
                 if column not in columns:
                     place = ("sources", source, "streams", name, key)
                     sentence = f"{column!r} is no column of {stream.contract}{did_you_mean(column, columns) or '.'}"
+                    faults.add(document.path, document.line(place), sentence)
+            for other in contract.refers_to():
+                if other not in contracts:
+                    place = ("sources", source, "streams", name, "contract")
+                    known = [each.replace("__", ".", 1) for each in contracts]
+                    wanted = other.replace("__", ".", 1)
+                    hint = did_you_mean(wanted, known) or "."
+                    sentence = f"{stream.contract} refers to {wanted!r}, which the job does not have{hint}"
                     faults.add(document.path, document.line(place), sentence)
 
 

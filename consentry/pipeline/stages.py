@@ -22,9 +22,11 @@ from consentry.identity.resolve import resolve
 from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
 from consentry.pipeline.context import Context
 from consentry.pipeline.freshness import stale_inputs
+from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
+from consentry.validation.replay import replay
 from consentry.validation.run import validate
 from consentry.warehouse import Warehouse
 
@@ -100,6 +102,8 @@ def check(context: Context) -> Result:
             take_consents_again(context.warehouse, f"{source}__{name}")
         limits = context.loaded.job.quarantine
         trim(context.warehouse, f"{source}__{name}", Limits(limits.max_rows, limits.keep_days))
+        if context.loaded.contracts[f"{source}__{name}"].refers_to():
+            _take_late_references(context, source, name, stream)
         counts = {"in": checked.rows_in, "clean": checked.clean, "quarantined": checked.quarantined}
         rows.update(counts)
         reasons.update(checked.reasons)
@@ -114,6 +118,34 @@ def check(context: Context) -> Result:
             reasons=dict(checked.reasons),
         )
     return {"rows": dict(rows), "reasons": dict(reasons), "streams": streams}
+
+
+def _take_late_references(context: Context, source: str, name: str, stream: StreamBlock) -> None:
+    """Judge rows again that named what another stream did not have at the time, and may have by now."""
+    again = replay(
+        context.warehouse,
+        context.loaded.contracts[f"{source}__{name}"],
+        stream=f"{source}__{name}",
+        primary_key=stream.primary_key,
+        mode=stream.mode,
+        run_id=context.run_id,
+        code="unknown_reference",
+    )
+    if again.clean:
+        take_consents_again(context.warehouse, f"{source}__{name}")
+
+
+def _in_order(context: Context) -> list[tuple[tuple[str, str], StreamBlock]]:
+    """Return the streams so that one whose rows another refers to comes before it."""
+    left = dict(streams_of(context.loaded.job, "customer", "event", "consent", "link"))
+    wanted = {key: context.loaded.contracts["__".join(key)].refers_to() for key in left}
+    ordered: list[tuple[tuple[str, str], StreamBlock]] = []
+    while left:
+        names = {"__".join(key) for key in left}
+        free = [key for key in left if not (set(wanted[key]) - {"__".join(key)}) & names]
+        # Streams that refer to each other in a circle are taken as they stand in the job.
+        ordered += [(key, left.pop(key)) for key in free or list(left)]
+    return ordered
 
 
 def _refuse_a_source_that_ran_dry(context: Context, source: str, name: str) -> None:

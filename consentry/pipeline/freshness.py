@@ -1,0 +1,53 @@
+"""Which of the things that rules read are older than their source promised?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from consentry.model.names import quoted
+from consentry.pipeline.canonical import stream_table, streams_of
+from consentry.pipeline.job import Job, StreamBlock
+from consentry.segments.watch import Input
+from consentry.warehouse import Warehouse
+
+
+def stale_inputs(warehouse: Warehouse, job: Job, *, now: datetime) -> dict[Input, str]:
+    """Return the events and attributes whose stream is older than its `freshness`, each with a sentence.
+
+    A stream is as old as its newest record: by `occurred_at` or `updated_at`, and by when it was read where it has
+    neither. A stream without any record is stale.
+    """
+    found: dict[Input, str] = {}
+    for (source, name), stream in streams_of(job, "customer", "event").items():
+        if stream.freshness is None:
+            continue
+        newest = _newest(warehouse, stream_table("clean", source, name), stream, now=now)
+        if newest is None or newest < now - timedelta(seconds=stream.freshness):
+            since = f"its newest record is of {newest:%Y-%m-%d %H:%M} UTC" if newest else "it has no record"
+            sentence = f"{source}.{name} is older than its freshness allows ({since})."
+            found |= dict.fromkeys(_inputs(job, stream), sentence)
+    return found
+
+
+def _newest(warehouse: Warehouse, table: str, stream: StreamBlock, *, now: datetime) -> datetime | None:
+    columns = warehouse.columns(table)
+    column = stream.occurred_at or stream.updated_at
+    if column not in columns:
+        column = "_extracted_at" if "_extracted_at" in columns else None
+    if column is None:
+        return None
+    # What claims to come from the future says nothing about how fresh the rest is.
+    query = f"SELECT max(CAST({quoted(column)} AS TIMESTAMPTZ)) AS at FROM {table} WHERE {quoted(column)} <= $now"
+    at = warehouse.sql(query, now=now)["at"][0].as_py()
+    return None if at is None else at.astimezone(UTC)
+
+
+def _inputs(job: Job, stream: StreamBlock) -> Iterator[Input]:
+    if stream.entity == "customer":
+        yield from (("attribute", name) for name in stream.map)
+    elif stream.event is not None and stream.event.name:
+        yield "event", stream.event.name
+    else:
+        names = stream.event.names.values() if stream.event else ()
+        yield from (("event", name) for name in (names or job.events))
