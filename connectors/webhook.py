@@ -128,9 +128,9 @@ class Webhook(HttpDestination[WebhookConfig]):
             return
         places = {id: place for place, id in enumerate(ids)}
         for item in objects(shaped(answer, self.vendor).get("results")):
-            place = places.get(str(item.get("id")))
-            if place is not None:
-                outcomes.settle(place, _read(item, ids[place]))
+            known = places.get(str(item.get("id")))
+            if known is not None:
+                outcomes.settle(known, _read(item, ids[known]))
 
 
 def _read(item: Mapping[str, Any], id: str) -> Outcome:
