@@ -20,6 +20,17 @@ _PLAIN_EMAIL: Final = (
 COUNTRIES: Final = (frozenset(phonenumbers.SUPPORTED_REGIONS) - {"AC", "TA"}) | {
     *("AQ", "BV", "GS", "HM", "PN", "TF", "UM"),
 }
+# ISO 4217, list one: the codes of currencies in use (https://www.six-group.com, 2026; BGN stays for old amounts).
+# Funds, metals and codes for testing are no currency of a price.
+_CURRENCIES: Final = """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP
+    CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF
+    IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD
+    MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB
+    RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD
+    UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
+"""
+CURRENCIES: Final = frozenset(_CURRENCIES.split())
 
 
 def as_email(text: pl.Expr) -> pl.Expr:
@@ -42,6 +53,12 @@ def as_phone(text: pl.Expr, region: pl.Expr) -> pl.Expr:
 def as_country(text: pl.Expr, names: Mapping[str, str]) -> pl.Expr:
     """Return the ISO 3166-1 alpha-2 code, for a code in any case or a declared name."""
     known = {code.lower(): code for code in COUNTRIES} | {name.lower(): code for name, code in names.items()}
+    return text.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
+
+
+def as_currency(text: pl.Expr, names: Mapping[str, str]) -> pl.Expr:
+    """Return the ISO 4217 code, for a code in any case or a declared sign or name."""
+    known = {code.lower(): code for code in CURRENCIES} | {name.lower(): code for name, code in names.items()}
     return text.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
 
 

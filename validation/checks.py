@@ -26,7 +26,7 @@ ALIASES: Final = {"eq": "equal_to", "ne": "not_equal_to", "gt": "greater_than", 
     "between": "in_range",
 }
 # Per check: the code of its reason, and its arguments; the first takes a bare value.
-_KNOWN: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+KNOWN: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "equal_to": ("not_allowed", ("value",)),
     "not_equal_to": ("not_allowed", ("value",)),
     "greater_than": ("out_of_range", ("min_value",)),
@@ -82,14 +82,14 @@ def build(name: str, value: Any, *, column: str, dtype: pl.DataType) -> Built:
     for key, why in _REFUSED.items():
         if given.pop(key, None):
             raise Unusable(f"{name}: the option {key} is refused: {why}.")
-    if full in Check.REGISTERED_CUSTOM_CHECKS and full not in _KNOWN:
+    if full in Check.REGISTERED_CUSTOM_CHECKS and full not in KNOWN:
         return _registered(full, given, options, column)
-    if full not in _KNOWN:
-        known = [*_KNOWN, *ALIASES, *Check.REGISTERED_CUSTOM_CHECKS]
+    if full not in KNOWN:
+        known = [*KNOWN, *ALIASES, *Check.REGISTERED_CUSTOM_CHECKS]
         raise Unusable(f"The check {name!r} is not known{did_you_mean(name, known) or '.'}")
     if full.startswith("str_") and dtype != pl.String:
         raise Unusable(f"{name} needs a column of text, and {column} is {dtype}.")
-    code, names = _KNOWN[full]
+    code, names = KNOWN[full]
     arguments = {key: _typed(full, key, item, dtype) for key, item in _named(full, given, names).items()}
     check = _checked(full, arguments, options)
     return Built(full, arguments, code, options.get("error") or sentence(full, arguments, column), check)

@@ -13,8 +13,18 @@ from consentry.config import Document, Faults
 from consentry.model.names import did_you_mean
 from consentry.validation.checks import Built, Unusable, bound, build, contradiction
 from consentry.validation.dtypes import SPELLINGS, dtype_named, is_number, is_time
-from consentry.validation.rules import Condition, Rule
-from consentry.validation.spec import ColumnSpec, CompareSpec, ContractSpec, Scalar, Severity, Step, When
+from consentry.validation.expect import expectation
+from consentry.validation.rules import Condition, Expectation, Rule
+from consentry.validation.spec import (
+    ColumnSpec,
+    CompareSpec,
+    ContractSpec,
+    ReferenceSpec,
+    Scalar,
+    Severity,
+    Step,
+    When,
+)
 
 Where = tuple[str | int, ...]
 # A step that yields a value of another kind than text, the kinds of dtype it can yield, and its reason code.
@@ -28,6 +38,7 @@ CONVERTERS: Final[Mapping[str, tuple[str, str]]] = {
     "email": ("text", "not_an_email"),
     "phone": ("text", "not_a_phone"),
     "country": ("text", "not_a_country"),
+    "currency": ("text", "not_a_currency"),
 }
 _BY_KIND: Final = {"number": "not_a_number", "boolean": "not_a_boolean", "date": "not_a_date"} | {
     "instant": "not_a_time",
@@ -71,6 +82,7 @@ class Compiler:
         found = [rule for name, column in self.spec.columns.items() for rule in self._column(name, column, given)]
         found += [rule for n, row in enumerate(self.spec.rules) for rule in self._compare(n, row)]
         found += list(self._whole(given))
+        found += [rule for n, row in enumerate(self.spec.references) for rule in self._reference(n, row)]
         self._survivor()
         return tuple(self._named_once(found))
 
@@ -186,6 +198,46 @@ class Compiler:
             code = "duplicate_value"
             yield Rule(f"unique({shown})", "unique", code, sentence, self.spec.severity, None, columns, keep=keep)
 
+    def _reference(self, number: int, row: ReferenceSpec) -> Iterator[Rule]:
+        where: Where = ("references", number)
+        known = [self._known(name, (*where, "columns")) for name in row.columns]
+        theirs = tuple(row.to or row.columns)
+        if len(theirs) != len(row.columns):
+            self._fault((*where, "to"), "'columns' and 'to' name different numbers of columns.")
+        if not all(known):
+            return
+        shown = ", ".join(row.columns)
+        rule_id = row.rule_id or f"{shown}.in.{row.stream}"
+        yield Rule(
+            rule_id,
+            "reference",
+            "unknown_reference",
+            f"{row.stream} has no row with this {shown}.",
+            row.severity or self.spec.severity,
+            row.columns[0] if len(row.columns) == 1 else None,
+            tuple(row.columns),
+            when=self._when(row.when, where),
+            refers=(f"clean.{row.stream.replace('.', '__')}", theirs),
+        )
+
+    def expectations(self) -> tuple[Expectation, ...]:
+        """Return the rules about all rows together."""
+        made = [expectation(n, row, self.dtypes, self._fault, self._when) for n, row in enumerate(self.spec.expect)]
+        return tuple(found for found in made if found is not None)
+
+    def watched(self) -> None:
+        """Note what the contract watches and does not have."""
+        if self.spec.watch.freshness is not None:
+            column = self.spec.watch.freshness.column
+            if self._known(column, ("watch", "freshness", "column")) and not is_time(self.dtypes[column]):
+                self._fault(("watch", "freshness", "column"), f"{column} is no date and no instant.")
+        for name in self.spec.watch.ignore:
+            self._known(name, ("watch", "ignore"))
+        for number, row in enumerate(self.spec.tests):
+            if isinstance(row.expect, dict):
+                for name in row.expect:
+                    self._known(name, ("tests", number, "expect"))
+
     def _survivor(self) -> None:
         if self.spec.survivor is not None:
             self._known(self.spec.survivor, ("survivor",))
@@ -245,7 +297,15 @@ class Compiler:
             self._fault(where, f"{name}: {it.method} needs a number; use mode or constant.")
         if it.method == "constant":
             self._constant(name, it.value, where)
-        for group in it.by:
+        if it.method == "forward" and (it.order is None or not self._known(it.order, (*where, "order"))):
+            self._fault(where, f"{name}: forward needs the column that tells which value comes before, as 'order'.")
+        if it.method in ("knn", "model") and not it.using:
+            self._fault(where, f"{name}: {it.method} needs the columns that tell the value, as 'using'.")
+        if it.method in ("knn", "model") and kind_of(self.dtypes[name]) in ("date", "instant"):
+            self._fault(where, f"{name}: {it.method} fills numbers, texts and booleans, no dates.")
+        if name in it.using:
+            self._fault((*where, "using"), f"{name} cannot be told from itself.")
+        for group in (*it.by, *it.using):
             self._known(group, (*where, "by"))
 
     def _constant(self, name: str, value: Scalar, where: Where) -> None:

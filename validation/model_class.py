@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from decimal import Decimal
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import polars as pl
 from pandera.polars import Check, DataFrameModel
 
 from consentry.config import Document, Faults
+from consentry.validation.checks import KNOWN as KNOWN_CHECKS
 
 # Under this key of a field's or the class's metadata stand consentry's own keys.
 METADATA_KEY = "consentry"
@@ -44,9 +47,16 @@ def _document(path: Path, schema: pa.DataFrameSchema) -> tuple[Document, dict[st
     # Unique columns are a list, one name, or None.
     unique = [schema.unique] if isinstance(schema.unique, str) else schema.unique
     columns = {name: _column(column) for name, column in schema.columns.items()}
+    # Each check that has a name stands in the document like in a file; the others are code.
+    named = {name: _named(column.checks or ()) for name, column in schema.columns.items()}
+    columns = {name: {**column, "checks": _written(named[name])} for name, column in columns.items()}
     data = {"name": schema.name, "unique": unique, "strict": schema.strict, "columns": columns, **own}
-    checks: dict[str, list[Check]] = {name: list(column.checks or ()) for name, column in schema.columns.items()}
+    checks: dict[str, list[Check]] = {
+        name: [check for check in column.checks or () if check not in named[name]]
+        for name, column in schema.columns.items()
+    }
     checks[""] = list(schema.checks or ())
+    checks = {name: made for name, made in checks.items() if made}
     return Document(path, data, {(): 1}), checks
 
 
@@ -63,3 +73,30 @@ def _spelled(dtype: Any) -> str:
 
 def _own(metadata: dict[str, Any] | None) -> dict[str, Any]:
     return dict((metadata or {}).get(METADATA_KEY, {}))
+
+
+def _named(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks that a contract file could say too: known by name, no options, each name once."""
+    found: dict[str, Check] = {}
+    for check in checks:
+        known = check.name in KNOWN_CHECKS and check.statistics and check.ignore_na
+        if known and check.error in (None, _usual(check)) and check.name not in found:
+            found[str(check.name)] = check
+    return list(found.values())
+
+
+def _usual(check: Check) -> str | None:
+    made = getattr(Check, str(check.name))(**(check.statistics or {}))
+    return None if made.error is None else str(made.error)
+
+
+def _written(checks: Sequence[Check]) -> dict[str, Any]:
+    return {str(check.name): {key: _value(it) for key, it in (check.statistics or {}).items()} for check in checks}
+
+
+def _value(it: Any) -> Any:
+    if isinstance(it, list | tuple | set | frozenset):
+        return [_value(item) for item in it]
+    if isinstance(it, Decimal):
+        return float(it)
+    return it.isoformat() if hasattr(it, "isoformat") else it

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from consentry.validation.addresses import as_country, as_email, as_phone
+from consentry.validation.addresses import as_country, as_currency, as_email, as_phone
 from consentry.validation.compile import CONVERTERS, kind_of, step_name
 from consentry.validation.contract import Column, Contract
 from consentry.validation.dtypes import INSTANT
@@ -291,5 +291,7 @@ def _converted(text: pl.Expr, step: Step, dtype: pl.DataType) -> pl.Expr:
             return as_email(text)
         case "country":
             return as_country(text, step.country.names if step.country else {})
+        case "currency":
+            return as_currency(text, step.currency.names if step.currency else {})
         case _:
             return text

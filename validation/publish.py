@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consentry.errors import StopRun
@@ -44,12 +44,14 @@ def publish(
     bounds: tuple[int, int],
     digest: str | None,
     whole: bool,
+    beside: Callable[[], None],
 ) -> tuple[int, int, int]:
     """Return the rows that went to clean and to quarantine, and those that were discarded before.
 
     where: the condition on the rows taken; bounds: its parameters, `_rid` above the first and at most the second.
     digest: the contract's, kept with the watermark; None keeps no watermark, and the rows no number. whole: the rows
-    are all there are. Raises StopRun when a row is in neither half or in both.
+    are all there are. beside: what else belongs to the same step; it sees the new clean table. Raises StopRun when
+    a row is in neither half or in both.
     """
     stopping = ", ".join(str(n) for n, rule in enumerate(rules) if rule.severity != "warn")
     repeated = f"SELECT _rid FROM {tables.duplicates} WHERE rule IN ({stopping})"
@@ -61,6 +63,7 @@ def publish(
         aside = discarded(warehouse, tables.name, tables.raw, where, after=bounds[0], last=bounds[1])
         rows_in = _count(warehouse, f"FROM {tables.raw} WHERE {where}", after=bounds[0], last=bounds[1]) - aside
         _conserved(warehouse, tables, passing, rows_in=rows_in, clean=clean, quarantined=quarantined)
+        beside()
         if digest is not None:
             _move_watermark(warehouse, tables.name, bounds[1], digest)
     return clean, quarantined, aside

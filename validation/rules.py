@@ -30,15 +30,18 @@ CODES: Final[Mapping[str, str]] = {
     "not_an_email": "The value has not the form of an e-mail address.",
     "not_a_phone": "The value is no possible phone number of its region, or its region is unknown.",
     "not_a_country": "The value is no ISO 3166 code and no declared name.",
+    "not_a_currency": "The value is no ISO 4217 code and no declared name.",
+    "unknown_reference": "Another stream has no row with this value.",
     "out_of_range": "The value is too small or too large.",
     "not_allowed": "The value is not among the allowed ones, or among the forbidden ones.",
     "wrong_format": "The text has not the required form.",
     "wrong_length": "The text is too short or too long.",
     "inconsistent": "Two columns of the row contradict each other.",
     "failed_check": "A check of your own failed.",
+    "table": "The rows together are not as the contract expects; no single row is at fault.",
 }
 
-Kind = Literal["malformed", "key", "type", "missing", "check", "compare", "unique"]
+Kind = Literal["malformed", "key", "type", "missing", "check", "compare", "unique", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Rule:
     columns: for `unique` and `compare`, the columns it speaks of.
     keep: for `unique`: which of the rows stays. None is the latest that passes everything else; the others are
     Pandera's `report_duplicates`.
+    refers: for `reference`, the table that must have the values, and its columns.
     """
 
     rule_id: str
@@ -75,6 +79,7 @@ class Rule:
     operator: str = ""
     when: tuple[Condition, ...] = ()
     keep: Literal["all", "exclude_first", "exclude_last"] | None = None
+    refers: tuple[str, tuple[str, ...]] | None = None
     check: Check | None = field(default=None, compare=False)
 
     def applies(self) -> pl.Expr | None:
@@ -82,6 +87,23 @@ class Rule:
         if not self.when:
             return None
         return pl.all_horizontal([condition.mask() for condition in self.when])
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One thing that the rows of clean must be together: an aggregate between two bounds, both allowed.
+
+    aggregate: its SQL over the clean table. column: what it is about, None for the rows as such.
+    """
+
+    rule_id: str
+    sentence: str
+    aggregate: str
+    column: str | None
+    low: Scalar
+    high: Scalar
+    when: tuple[Condition, ...] = ()
+    severity: Literal["warn", "fail"] = "fail"
 
 
 MALFORMED: Final = Rule("malformed", "malformed", "malformed", "The line could not be parsed.")

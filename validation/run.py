@@ -13,6 +13,7 @@ from consentry.errors import StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
 from consentry.validation.contract import Contract
+from consentry.validation.expect import Found, judge_expectations, stop_on_broken
 from consentry.validation.mend import mended_source
 from consentry.validation.publish import Staged, publish
 from consentry.validation.quarantine import DUPLICATE_RULES, SCHEMA, SURVIVORS, Scribe
@@ -183,6 +184,11 @@ def validate_table(
         warehouse.sql(f"DROP TABLE IF EXISTS {numbered}")
 
 
+def together(task: Task) -> list[Found]:
+    """Judge the rules about all rows of clean together."""
+    return judge_expectations(task.warehouse, task.contract.expectations, task.clean)
+
+
 def _named(table: str) -> str:
     zone, _, name = table.partition(".")
     return f"{quoted(zone)}.{quoted(name)}"
@@ -220,6 +226,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
             bounds=(after, last),
             digest=digest,
             whole=whole,
+            beside=lambda: stop_on_broken(task.name, together(task)),
         )
     finally:
         for table in (task.checked, task.duplicates, task.staged):

@@ -60,6 +60,12 @@ class CountrySettings(Model):
     names: dict[str, str] = Field(default_factory=dict)
 
 
+class CurrencySettings(Model):
+    """Signs and names that stand for an ISO 4217 code in this source."""
+
+    names: dict[str, str] = Field(default_factory=dict)
+
+
 class Step(Model):
     """One coercion; exactly one key is set."""
 
@@ -78,9 +84,10 @@ class Step(Model):
     email: Literal[True] | None = None
     phone: PhoneSettings | None = None
     country: CountrySettings | None = None
+    currency: CurrencySettings | None = None
 
 
-_BARE_WITH_SETTINGS = {"number", "percent", "timestamp", "phone", "country"}
+_BARE_WITH_SETTINGS = {"number", "percent", "timestamp", "phone", "country", "currency"}
 
 
 def _as_step(value: object) -> object:
@@ -99,12 +106,19 @@ def _as_step(value: object) -> object:
 class ImputeSettings(Model):
     """How a missing value is filled: the first group that knows an answer gives it, at last the whole table.
 
-    by: columns that form the group, finest first; the last column is left out until an answer is found.
+    by: columns that form the group, finest first; the last column is left out until an answer is found. order: for
+    `forward`, the column by which the value before is found, within the group. using: for `knn` and `model`, the
+    columns from which the value is told; where they tell none, the group does. donors: for `knn`, how many rows are
+    searched for the `neighbours` nearest ones.
     """
 
-    method: Literal["constant", "median", "mean", "mode"]
+    method: Literal["constant", "median", "mean", "mode", "forward", "knn", "model"]
     value: Scalar = None
     by: list[str] = Field(default_factory=list)
+    order: str | None = None
+    using: list[str] = Field(default_factory=list)
+    donors: int = Field(default=5_000, ge=10, le=20_000)
+    neighbours: int = Field(default=5, ge=1, le=50)
 
 
 class ColumnSpec(Model):
@@ -136,6 +150,73 @@ class CompareSpec(RuleSettings):
     compare: tuple[str, Literal["<", "<=", "==", "!=", ">=", ">"], str]
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class ReferenceSpec(RuleSettings):
+    """Values that another stream must have: `columns: customer_id, stream: shop.customers, to: id`."""
+
+    columns: Columns
+    stream: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+    to: Annotated[list[str] | None, BeforeValidator(_listed)] = None
+
+
+class ExpectSpec(Model):
+    """A rule about the whole of clean: an aggregate that lies between `min` and `max`.
+
+    rows and share count rows (share: those that `when` takes, of all); the others look at a `column`.
+    """
+
+    aggregate: Literal[
+        "rows", "share", "distinct", "null_rate", "sum", "mean", "median", "stddev", "min", "max"
+    ]  # fmt: skip
+    column: str | None = None
+    min: Scalar = None
+    max: Scalar = None
+    when: When = Field(default_factory=dict)
+    severity: Literal["warn", "fail"] = "fail"
+    rule_id: str | None = None
+
+
+class ExampleSpec(Model):
+    """A row and what must become of it: `clean`, the rules or codes that it breaks, or the values it is read as."""
+
+    given: dict[str, Scalar] = Field(min_length=1)
+    expect: Literal["clean"] | list[str] | dict[str, Scalar]
+    name: str | None = None
+
+
+class FreshnessSpec(Model):
+    """How old the newest value of a column may be when a load is checked."""
+
+    column: str
+    max_hours: float = Field(gt=0)
+    severity: Severity = "warn"
+
+
+WatchSeverity = Literal["ignore", "warn", "fail"]
+
+
+class WatchSpec(Model):
+    """What is watched from load to load, and what an alarm does.
+
+    volume: the rows of a load; null_rate, drift, outliers: each column; categories: values that are new or gone.
+    ignore: columns that are not watched.
+    """
+
+    freshness: FreshnessSpec | None = None
+    volume: WatchSeverity = "warn"
+    null_rate: WatchSeverity = "warn"
+    categories: WatchSeverity = "warn"
+    drift: WatchSeverity = "warn"
+    outliers: WatchSeverity = "warn"
+    ignore: list[str] = Field(default_factory=list)
+
+
 class ContractSpec(Model):
     """A contract file."""
 
@@ -152,3 +233,7 @@ class ContractSpec(Model):
     severity: Severity = "quarantine"
     survivor: str | None = None
     rules: list[CompareSpec] = Field(default_factory=list)
+    references: list[ReferenceSpec] = Field(default_factory=list)
+    expect: list[ExpectSpec] = Field(default_factory=list)
+    watch: WatchSpec = Field(default_factory=WatchSpec)
+    tests: list[ExampleSpec] = Field(default_factory=list)

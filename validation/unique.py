@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consentry.model.names import quoted
+from consentry.validation.references import applies_sql, find_orphans
 from consentry.validation.rules import Rule
 from consentry.warehouse import Warehouse
 
@@ -30,13 +31,14 @@ def find_duplicates(
     under their key by now, which then stays.
     """
     warehouse.sql(f"CREATE OR REPLACE TABLE {into} (_rid BIGINT, rule INT, survivor BIGINT)")
+    find_orphans(warehouse, rules, staged=staged, into=into)
     for number, rule in enumerate(rules):
         if rule.kind != "unique":
             continue
         columns = rule.columns or tuple(content)
         if not columns:
             continue
-        applies, values = _applies(rule)
+        applies, values = applies_sql(rule.when)
         rows = _rows(rule, staged, into, columns, rules, applies)
         warehouse.sql(f"INSERT INTO {into} {_repeated(rule, rows, columns, survivor)}", rule=number, **values)
         if older is not None and key and rule.code == "duplicate_value":
@@ -54,21 +56,6 @@ def _rows(rule: Rule, staged: str, into: str, columns: Sequence[str], rules: Seq
         numbers = ", ".join(map(str, kept_out))
         given += ["NOT _bad", f"_rid NOT IN (SELECT _rid FROM {into} WHERE rule IN ({numbers}))"]
     return f"SELECT * FROM {staged} WHERE {' AND '.join([*given, applies])}"
-
-
-def _applies(rule: Rule) -> tuple[str, dict[str, object]]:
-    """Write a rule's conditions as SQL, with the values that its parameters are bound to."""
-    parts, values = ["TRUE"], dict[str, object]()
-    for condition in rule.when:
-        names = []
-        for value in condition.values:
-            if value is not None:
-                names.append(f"when_{len(values)}")
-                values[names[-1]] = value
-        column = quoted(condition.column)
-        tests = [f"{column} = ${name}" for name in names] + ([f"{column} IS NULL"] if None in condition.values else [])
-        parts.append(f"({' OR '.join(tests)})")
-    return " AND ".join(parts), values
 
 
 def _repeated(rule: Rule, rows: str, columns: Sequence[str], survivor: str | None) -> str:

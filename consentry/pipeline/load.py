@@ -13,7 +13,7 @@ import polars as pl
 
 from consentry.config import Document, Faults, bind, read_document
 from consentry.config.document import Where
-from consentry.connectors.base import Connector, ConnectorConfig, Destination, NoOptions, Source
+from consentry.connectors.base import Connector, ConnectorConfig, Destination, Enriches, NoOptions, Source
 from consentry.connectors.registry import connect, connector
 from consentry.consent.gate import Target, refusals
 from consentry.consent.policy import Policy, read_policy
@@ -77,6 +77,14 @@ class Loaded:
         )
         if not isinstance(made, Source):
             raise ConfigError(f"{self.path}: source {name} has type {block.type!r}, which can only be written to.")
+        return made
+
+    def enricher(self, name: str) -> Enriches:
+        """Make the connector of an enrichment."""
+        block = self.job.enrichments[name]
+        made = connect(block.type, self.settings[f"enrichments.{name}"], account=name)
+        if not isinstance(made, Enriches):
+            raise ConfigError(f"{self.path}: enrichment {name} has type {block.type!r}, which looks nobody up.")
         return made
 
     def destination(self, name: str) -> Destination:
@@ -174,6 +182,10 @@ def bind_connectors(document: Document, job: Job, faults: Faults) -> dict[str, C
             where = ("sources", name, "streams", stream, "options")
             options = getattr(found, "StreamOptions", NoOptions)
             settings[f"sources.{name}.{stream}"] = _bind(document, where, options, faults)
+    for name, enrichment in job.enrichments.items():
+        found = _connector_class(document, ("enrichments", name), enrichment.type, faults)
+        if found is not None:
+            settings[f"enrichments.{name}"] = _bind(document, ("enrichments", name, "connection"), found.Config, faults)
     for name, destination in job.destinations.items():
         found = _connector_class(document, ("destinations", name), destination.type, faults)
         if found is not None:
@@ -200,6 +212,7 @@ def _connector_class(document: Document, where: Where, kind: str, faults: Faults
 def _check_profile(document: Document, job: Job, profile: Contract | None, faults: Faults) -> None:
     identifiers = job.identifier_types()
     known = identifiers | {name for block in job.sources.values() for s in block.streams.values() for name in s.map}
+    known |= {name for block in job.enrichments.values() for name in block.fields}
     line = document.line(("profile", "contract"))
     for column in (each.name for each in profile.columns) if profile else ():
         if column == "person_id":
@@ -266,6 +279,10 @@ def _check_targets(document: Document, job: Job, policy: Policy, faults: Faults)
     for name, sync in job.syncs.items():
         for refusal in refusals(policy, sync.target()):
             faults.add(document.path, document.line(("syncs", name)), refusal[:1].upper() + refusal[1:])
+    for name, enrichment in job.enrichments.items():
+        for refusal in refusals(policy, enrichment.target(name)):
+            sentence = refusal.removeprefix("sync ").replace("'", "", 2)
+            faults.add(document.path, document.line(("enrichments", name)), sentence[:1].upper() + sentence[1:])
     for name, block in job.destinations.items():
         allowed = policy.destinations.get(name)
         if allowed and allowed.connector != block.type:

@@ -21,6 +21,7 @@ from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
 from consentry.pipeline.context import Context
+from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
@@ -277,6 +278,7 @@ STAGES = (
     Stage("check", "Check each row against its contract", check, takes_in=True),
     Stage("consent", "Take in what people allowed and refused", consent, takes_in=True),
     Stage("merge", "Find the records of one person", merge),
+    Stage("enrich", "Complete golden records where people allow it", enrich),
     Stage("profile", "Build the profiles that may be used", build_profile),
     Stage("segment", "Evaluate the segments", segment),
 )

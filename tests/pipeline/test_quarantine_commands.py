@@ -38,7 +38,7 @@ def bad(tiny: TinyJob) -> TinyJob:
 
 def test_content_is_shown_only_when_it_is_asked_for(bad: TinyJob) -> None:
     job = str(bad.path)
-    (stream,) = call("quarantine", "list", job)["quarantine"]
+    (stream,) = call("quarantine", "list", job, "--stream", "crm.people")["quarantine"]
     assert (stream["stream"], stream["open"], stream["reasons"]) == ("crm.people", 1, {"not_allowed": 1})
     assert "canary" not in json.dumps(call("quarantine", "show", job)).lower()
     assert "canary" in json.dumps(call("quarantine", "show", job, "--raw")).lower()
@@ -63,7 +63,7 @@ def test_rows_are_discarded_only_by_choice_and_reason(bad: TinyJob) -> None:
     refused = CliRunner().invoke(app, ["quarantine", "discard", job, "--stream", "crm.people", "--why", "test"])
     assert refused.exit_code != 0
     assert call("quarantine", "discard", job, "--stream", "crm.people", "--why", "test", "--all")["discarded"] == 1
-    (stream,) = call("quarantine", "list", job)["quarantine"]
+    (stream,) = call("quarantine", "list", job, "--stream", "crm.people")["quarantine"]
     assert (stream["open"], stream["discarded"]) == (0, 1)
     log = "".join(path.read_text() for path in (bad.folder / "state" / "audit").glob("*.jsonl"))
     assert '"quarantine.discarded"' in log and "canary" not in log.lower()
@@ -87,7 +87,7 @@ def test_a_replayed_answer_reaches_the_ledger(tiny: TinyJob) -> None:
     path.write_text(yaml.safe_dump(contract))
     lines = [choice(n, "denied" if n == 0 else "granted", 1) for n in range(40)]
     (tiny.folder / "consents-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert run(make_plan(load_job(tiny.path)), Silent())["consent"]["ledger"] == 39
+    assert run(make_plan(load_job(tiny.path)), Silent())["consent"]["new"] == 39
     contract["columns"]["state"]["checks"] = {"isin": ["granted", "denied"]}
     path.write_text(yaml.safe_dump(contract))
-    assert run(make_plan(load_job(tiny.path)), Silent())["consent"]["ledger"] == 40
+    assert run(make_plan(load_job(tiny.path)), Silent())["consent"]["new"] == 1
