@@ -11,7 +11,7 @@ from itertools import count
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentry.connectors.http import HttpClient
@@ -22,6 +22,7 @@ from consentry.errors import RetryLater, SourceFailed
 _accounts = count()
 
 
+@settings(max_examples=30, deadline=None)
 @given(keys=st.lists(st.integers(), max_size=20), at_once=st.integers(1, 5))
 def test_pages_fetched_at_once_keep_their_order(keys: list[int], at_once: int) -> None:
     assert list(in_order(lambda key: key * 2, keys, at_once=at_once)) == [key * 2 for key in keys]
@@ -44,6 +45,7 @@ def test_as_many_pages_are_under_way_as_asked_for_and_no_more() -> None:
     assert most == 3
 
 
+@settings(max_examples=30, deadline=None)
 @given(length=st.integers(0, 6), bad=st.integers(0, 6))
 def test_an_error_comes_at_its_place(length: int, bad: int) -> None:
     def fetch(key: int) -> int:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -90,6 +90,7 @@ PAGINGS = {
 
 
 @pytest.mark.parametrize("paging", PAGINGS.values(), ids=PAGINGS)
+@settings(max_examples=20, deadline=None)
 @given(number=st.integers(0, 9), stop=st.integers(1, 5))
 def test_every_record_comes_once_however_the_api_pages_and_wherever_a_read_stops(
     paging: Row, number: int, stop: int
@@ -108,7 +109,7 @@ def test_an_empty_stream_opens_no_second_request(paging: Row) -> None:
     assert len(api.seen) == 1
 
 
-def test_pages_that_can_come_side_by_side_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_can_come_side_by_side_do() -> None:
     api = Api(_people(9))
     rows, _ = _read(_source(api, {"at_once": 3}, paging=PAGINGS["number side by side"]))
     assert len(rows) == 9 and len(api.seen) == 5
