@@ -5,6 +5,7 @@ from __future__ import annotations
 from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.hubspot import HubSpot
+from consentry.testing.sandbox.intercom import Intercom
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
 from consentry.testing.sandbox.pipedrive import Pipedrive
@@ -14,6 +15,7 @@ from consentry.testing.sandbox.vendor import Vendor
 VENDORS: tuple[type[Vendor], ...] = (
     GA4,
     HubSpot,
+    Intercom,
     Klaviyo,
     Mixpanel,
     *AUDIENCE_VENDORS,
