@@ -6,21 +6,24 @@ Match hashes are what ad platforms demand and no pseudonym: anyone can try all p
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
-from collections.abc import Callable
 from datetime import date, datetime
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Literal, Self, assert_never
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from consentry.config import Model, Name
+from consentry.consent.match_rules import IN_BASE64, RULES
 from consentry.consent.normal import normal, squeezed
 from consentry.consent.tokens import token
 from consentry.model.batch import Value
 
 DIRECT_IDENTIFIERS = frozenset({"email", "phone"})
-_GMAIL = re.compile(r"([^@]+)@(gmail\.com|googlemail\.com)")
+# A kind of identifier that comes hashed is declared by its name, never guessed from how a value looks.
+HASHED_KIND = "_sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class _Rule(Model):
@@ -74,6 +77,32 @@ class MatchSha256(Model):
     rules: str
 
 
+class MatchField(_Rule):
+    """Hash a field as the platform's rules say, to be matched beside the identifiers; `kind`: what the field is."""
+
+    transform: Literal["match_sha256"]
+    rules: str
+    kind: Literal[
+        "given_name",
+        "family_name",
+        "gender",
+        "birth_year",
+        "birth_month",
+        "birth_day",
+        "city",
+        "state",
+        "postal_code",
+        "country",
+    ]
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        fault = match_fault(self.rules, self.kind)
+        if fault:
+            raise ValueError(fault)
+        return self
+
+
 class PassIdentifier(Model):
     """Let the identifier out in its normal form."""
 
@@ -86,7 +115,9 @@ class TokenIdentifier(Model):
     transform: Literal["token"]
 
 
-FieldRule = Annotated[Pass | Drop | Token | Band | Truncate | GeneraliseDate, Field(discriminator="transform")]
+FieldRule = Annotated[
+    Pass | Drop | Token | Band | Truncate | GeneraliseDate | MatchField, Field(discriminator="transform")
+]
 IdentifierRule = Annotated[PassIdentifier | MatchSha256 | TokenIdentifier, Field(discriminator="transform")]
 
 
@@ -107,6 +138,8 @@ def leave(rule: FieldRule, value: Value, key: bytes, version: int) -> Value:
             return str(value)[: rule.length]
         case GeneraliseDate():
             return generalise_date(value, rule.to)
+        case MatchField():
+            return match_hash(rule.rules, rule.kind, str(value))
         case _:
             assert_never(rule)
 
@@ -154,50 +187,28 @@ def generalise_date(value: object, to: Literal["month", "quarter", "year"]) -> s
 
 
 def match_hash(rules: str, kind: str, value: str) -> str | None:
-    """Return the lower-case hex SHA-256 of an identifier as `rules` write it, None when it cannot be written so."""
-    written = _RULES[rules][kind](value)
-    return hashlib.sha256(written.encode()).hexdigest() if written else None
+    """Return an identifier hashed (SHA-256) as `rules` write it, None when it cannot be written so.
+
+    A kind that ends in `_sha256` was hashed before it came here: lower-case hex passes as it is, all else is no hash.
+    """
+    if kind.endswith(HASHED_KIND):
+        return value if _SHA256.fullmatch(value) else None
+    written = RULES[rules][kind](value)
+    if not written:
+        return None
+    digest = hashlib.sha256(written.encode()).digest()
+    return base64.b64encode(digest).decode() if rules in IN_BASE64 else digest.hex()
 
 
 def rules_fault(kind: str, rule: IdentifierRule) -> str | None:
     """Return the sentence of what is wrong with the rules an identifier is to be hashed by, if anything."""
-    if not isinstance(rule, MatchSha256):
-        return None
-    if rule.rules not in _RULES:
-        return f"The match rules {rule.rules!r} are not known. There are: {', '.join(sorted(_RULES))}."
-    if kind not in _RULES[rule.rules]:
-        return f"The match rules {rule.rules!r} say nothing of {kind!r}. They know: {', '.join(_RULES[rule.rules])}."
+    return match_fault(rule.rules, kind) if isinstance(rule, MatchSha256) else None
+
+
+def match_fault(rules: str, kind: str) -> str | None:
+    """Return the sentence of what is wrong with hashing a kind of value by some rules, if anything."""
+    if rules not in RULES:
+        return f"The match rules {rules!r} are not known. There are: {', '.join(sorted(RULES))}."
+    if kind.removesuffix(HASHED_KIND) not in RULES[rules]:
+        return f"The match rules {rules!r} say nothing of {kind!r}. They know: {', '.join(RULES[rules])}."
     return None
-
-
-def _trimmed_email(value: str) -> str | None:
-    text = squeezed(value).lower()
-    return text if normal("email", text) else None
-
-
-def _google_email(value: str) -> str | None:
-    text = _trimmed_email(value)
-    found = _GMAIL.fullmatch(text) if text else None
-    return f"{found[1].replace('.', '')}@{found[2]}" if found else text
-
-
-def _e164(value: str) -> str | None:
-    return normal("phone", value)
-
-
-def _digits(value: str) -> str | None:
-    number = normal("phone", value)
-    return number[1:] if number else None
-
-
-# google: developers.google.com/data-manager/api/get-started/formatting: lower, no white space at all, for
-#   gmail.com and googlemail.com no dots before the @ (the +suffix stays: the page is silent); phone with the +.
-# meta: Meta's table as restated in help.hcltechsw.com (Unica, "Data Normalization"): trim, lower; phone digits
-#   with country code and no +.
-# linkedin: docs.tealium.com: lower, trim. snap: developers.snap.com, Conversions API best practices.
-_RULES: dict[str, dict[str, Callable[[str], str | None]]] = {
-    "google@2026-08": {"email": _google_email, "phone": _e164},
-    "meta@2026-08": {"email": _trimmed_email, "phone": _digits},
-    "linkedin@2026-08": {"email": _trimmed_email},
-    "snap@2026-08": {"email": _trimmed_email, "phone": _digits},
-}
