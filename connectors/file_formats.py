@@ -7,6 +7,7 @@ their own types. A line that is no record is not lost and stops nothing: it come
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -71,6 +72,7 @@ def read_file(
 
 @contextmanager
 def _text(path: Path, encoding: str) -> Iterator[TextIO]:
+    _refuse_other_encoding(path, encoding)
     # Bytes that are not of the encoding become surrogates, which mark their line as malformed.
     name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     with _opened(path) as raw, io.TextIOWrapper(raw, name, "surrogateescape", newline="") as text:
@@ -78,6 +80,16 @@ def _text(path: Path, encoding: str) -> Iterator[TextIO]:
             yield text
         except (gzip.BadGzipFile, EOFError, OSError) as error:
             raise Unreadable(f"it cannot be read to its end ({type(error).__name__}); fetch it anew") from None
+
+
+def _refuse_other_encoding(path: Path, encoding: str) -> None:
+    with _opened(path) as raw:
+        try:
+            head = raw.read(2)
+        except (gzip.BadGzipFile, EOFError, OSError):
+            return  # told when the lines are read
+    if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not encoding.lower().startswith(("utf-16", "utf_16")):
+        raise Unreadable("it begins with the mark of UTF-16; add 'encoding: utf-16' to the stream's options")
 
 
 def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from consentry.connectors.audience_file import AudienceFile, member_id
 from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Page, State, Stream
 from consentry.connectors.file_formats import MALFORMED, Format, Unreadable, format_of, read_file
+from consentry.connectors.folders import Folder, LocalFolder, RemoteFolder
 from consentry.connectors.segment_events import COLUMNS
 from consentry.errors import ConfigError, DestinationFailed, SourceFailed
 from consentry.model.batch import Batch, Row
-
-_HEAD_BYTES = 65_536
 
 
 class FilesConfig(ConnectorConfig):
     """Where the files are, and how audiences are written."""
 
     folder: Path = Field(default=Path(), description="The folder of the files; a relative one starts at the job file.")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9+]*://",
+        description="In place of a folder, to read only: s3://bucket/path, gs://..., https://..., as fsspec has them.",
+    )
+    storage: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Options of the URL's file system, as ${VARIABLE}: key, secret, token ..."
+    )
     format: Literal["csv", "jsonl", "parquet"] = Field(default="csv", description="The format of audience files.")
     written_for: Literal["machines", "people"] = Field(
         default="machines",
@@ -76,19 +82,20 @@ class Files:
         base: Path = Path(),
     ) -> None:
         self._folder = (base / config.folder).resolve()
+        self._files = _place(config, self._folder)
         self._config, self._streams = config, dict(streams or {})
         self.account = account
         self.api_calls = 0
 
     def check(self) -> Check:
         """Look whether the folder and every stream's files are there."""
-        if not self._folder.is_dir():
-            return Check(False, f"The folder {self._folder} does not exist. Check 'folder' in the connection.")
+        if problem := self._files.problem():
+            return Check(False, problem)
         try:
-            counts = [len(self._files(name)) for name in self._streams]
+            counts = [len(self._names(name)) for name in self._streams]
         except (SourceFailed, ConfigError) as error:
             return Check(False, str(error))
-        return Check(True, f"The folder {self._folder} holds {sum(counts)} files of {len(counts)} streams.")
+        return Check(True, f"The folder {self._files} holds {sum(counts)} files of {len(counts)} streams.")
 
     def discover(self) -> list[Stream]:
         """List the streams of the job; Parquet tells its columns beforehand, text formats do not."""
@@ -96,19 +103,19 @@ class Files:
 
     def changed(self, stream: Stream, state: State) -> bool:
         """Tell whether any file of the stream came, went or changed since `state`."""
-        now = {name: _mark(path) for name, path in self._files(stream.name).items()}
+        now = {name: self._files.mark(name) for name in self._names(stream.name)}
         return now != state.get("files") or bool(state.get("reading"))
 
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield the records of files that are new or changed since `state`; a changed file is read whole."""
         done: dict[str, object] = dict(state.get("files", {}))
-        for name, path in self._files(stream.name).items():
-            mark = _mark(path)
+        for name in self._names(stream.name):
+            mark = self._files.mark(name)
             if done.get(name) == mark:
                 continue
             reading = state.get("reading") or {}
             skip = reading["rows"] if reading.get("file") == name and reading.get("mark") == mark else 0
-            for batch in self._batches(stream.name, name, path, skip):
+            for batch in self._batches(stream.name, name, skip):
                 skip += batch.num_rows
                 yield Page(batch, {"files": dict(done), "reading": {"file": name, "mark": mark, "rows": skip}})
             done[name] = mark
@@ -138,34 +145,16 @@ class Files:
         """Return those of the ids whose row is in the audience's file."""
         return frozenset(remote_ids) & frozenset(self._audience(audience).read())
 
-    def _files(self, stream: str) -> dict[str, Path]:
-        pattern = self._streams[stream].path
-        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-            message = f"The path {pattern!r} of stream {stream!r} leads out of the folder. Name a file below it."
-            raise ConfigError(message, code="path_outside")
-        found = sorted(path for path in self._folder.glob(pattern) if path.is_file())
-        if not found and not any(mark in pattern for mark in "*?["):
-            message = (
-                f"The file {self._folder / pattern} of stream {stream!r} does not exist. Check 'path' and 'folder'."
-            )
-            raise SourceFailed(message, code="file_missing")
-        for path in found:
-            if not path.resolve().is_relative_to(self._folder):
-                message = f"{path} of stream {stream!r} is a link out of the folder. Copy the file there instead."
-                raise SourceFailed(message, code="path_outside")
-        return {path.relative_to(self._folder).as_posix(): path for path in found}
+    def _names(self, stream: str) -> list[str]:
+        return self._files.names(stream, self._streams[stream].path)
 
-    def _batches(self, stream: str, name: str, path: Path, skip: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, stream: str, name: str, skip: int) -> Iterator[pa.RecordBatch]:
         options = self._streams[stream]
+        kind = self._format(stream, name)
         problem = ""
         try:
-            yield from read_file(
-                path,
-                self._format(stream, path),
-                encoding=options.encoding,
-                delimiter=options.delimiter,
-                skip=skip,
-            )
+            with self._files.fetched(name) as path:
+                yield from read_file(path, kind, encoding=options.encoding, delimiter=options.delimiter, skip=skip)
         except Unreadable as error:
             problem = str(error)
         except OSError as error:
@@ -173,27 +162,30 @@ class Files:
         if problem:
             raise SourceFailed(f"The file {name} of stream {stream!r} is no use: {problem}.", code="file_unreadable")
 
-    def _format(self, stream: str, path: Path) -> Format:
-        kind = self._streams[stream].format or format_of(path)
+    def _format(self, stream: str, name: str) -> Format:
+        kind = self._streams[stream].format or format_of(Path(name))
         if kind is None:
-            message = (
-                f"The name {path.name!r} of stream {stream!r} does not tell its format. Add 'format: csv' or another."
-            )
+            file = Path(name).name
+            message = f"The name {file!r} of stream {stream!r} does not tell its format. Add 'format: csv' or another."
             raise ConfigError(message, code="format_unknown")
         return kind
 
     def _schema(self, name: str, options: FileStream) -> pa.Schema:
-        files = self._files(name)
-        kinds = {self._format(name, path) for path in files.values()}
-        if kinds == {"parquet"}:
+        files = self._names(name)
+        if {self._format(name, file) for file in files} == {"parquet"}:
+            if self._config.url:
+                return pa.schema([])  # known when the file is fetched
             try:
-                return pq.read_schema(next(iter(files.values())))
+                return pq.read_schema(self._folder / files[0])
             except (pa.ArrowInvalid, OSError):
                 return pa.schema([])
         columns = COLUMNS if options.format == "segment" else ()
         return pa.schema([(column, pa.string()) for column in (*columns, MALFORMED)])
 
     def _audience(self, audience: str) -> AudienceFile:
+        if self._config.url:
+            message = "Audience files are written to a folder of this machine. Give 'folder' in place of 'url'."
+            raise DestinationFailed(message, code="not_local")
         path = (self._folder / f"{audience}.{self._config.format}").resolve()
         if path.parent != self._folder or audience.startswith("."):
             message = f"The audience {audience!r} is not a plain file name. Name it with letters, digits, '-' and '_'."
@@ -209,9 +201,7 @@ def _key(batch: Batch, row: Row) -> str:
     return row.remote_id or member_id(batch.destination, batch.audience, row.person_id)
 
 
-def _mark(path: Path) -> dict[str, object]:
-    """Describe a file well enough to know it again: size, time, and the SHA-256 of its first bytes."""
-    about = path.stat()
-    with path.open("rb") as file:
-        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    return {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "head": head}
+def _place(config: FilesConfig, folder: Path) -> Folder:
+    if config.url is None:
+        return LocalFolder(folder)
+    return RemoteFolder(config.url, {name: value.get_secret_value() for name, value in config.storage.items()})

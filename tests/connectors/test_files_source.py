@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -215,3 +216,46 @@ def test_check_says_what_is_missing(tmp_path: Path) -> None:
     assert "a.csv" in _files(tmp_path, path="a.csv")[0].check().sentence
     (tmp_path / "a.csv").write_text("id\n")
     assert _files(tmp_path, path="a.csv")[0].check().ok
+
+
+def test_words_that_other_tools_take_for_nothing_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,name\n#N/A,NULL\nnan,\n")
+    rows, _ = _read(tmp_path, path="a.csv")
+    assert [(row["id"], row["name"]) for row in rows] == [("#N/A", "NULL"), ("nan", "")]
+
+
+def test_utf_16_is_read_when_declared_and_named_when_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("id,name\n1,Zoë\n".encode("utf-16"))
+    assert _read(tmp_path, path="a.csv", encoding="utf-16")[0][0]["name"] == "Zoë"
+    with pytest.raises(SourceFailed, match="encoding: utf-16"):
+        _read(tmp_path, path="a.csv")
+
+
+def _remote(url: str, **options: Any) -> Files:
+    return Files(FilesConfig(url=url), streams={"s": FileStream(**options)})
+
+
+def test_files_behind_a_url_are_read_like_those_of_a_folder() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/in/a.csv", b"id\n1\n")
+    memory.pipe("/bucket/in/b.csv.gz", gzip.compress(b"id\n2\n"))
+    source = _remote("memory://bucket/in", path="*.csv*")
+    (stream,) = source.discover()
+    assert source.check().ok
+    pages = list(source.read(stream, {}))
+    assert [row["id"] for page in pages for row in page.records.to_pylist()] == ["1", "2"]
+    assert not source.changed(stream, pages[-1].state)
+    memory.pipe("/bucket/in/c.csv", b"id\n3\n")
+    again = [row["id"] for page in source.read(stream, pages[-1].state) for row in page.records.to_pylist()]
+    assert again == ["3"]
+
+
+def test_what_is_wrong_with_a_url_ends_in_a_sentence() -> None:
+    assert "does not exist" in _remote("memory://nowhere", path="a.csv").check().sentence
+    with pytest.raises(ConfigError, match=r"Install consentry\[s3\]"):
+        _remote("s3://bucket/in", path="a.csv")
+    with pytest.raises(ConfigError, match="not understood"):
+        _remote("nothing://bucket", path="a.csv")
+    with pytest.raises(ConfigError, match="leads out"):
+        _remote("memory://bucket", path="../a.csv").discover()
+    assert "canary" not in repr(FilesConfig.model_validate({"url": "s3://b", "storage": {"secret": "canary"}}))
