@@ -213,6 +213,27 @@ class Removes(Protocol):
 
 
 @runtime_checkable
+class Replaces(Protocol):
+    """A destination that can make an audience of exactly some people, when it cannot take single ones out."""
+
+    def replace(self, batch: Batch) -> Iterator[Outcome]:
+        """Make the people of a batch the whole of its audience: one outcome a row; everybody else is out after it.
+
+        The batch holds all of them, more than `batch_max` if need be; it may be empty. Raises as `write` does.
+        """
+        ...
+
+
+@runtime_checkable
+class DeletesAudience(Protocol):
+    """A destination that can delete an audience as a whole."""
+
+    def delete_audience(self, audience: str) -> None:
+        """Delete an audience; one that is gone already is no error. Raises DestinationFailed or RetryLater."""
+        ...
+
+
+@runtime_checkable
 class LooksUp(Protocol):
     """A destination that can say who is in an audience: settles outcomes that got lost."""
 

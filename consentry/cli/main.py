@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from consentry import __version__
-from consentry.cli import auditing, contracting, inspecting, letters, quarantining, running, sandboxing, starting
+from consentry.cli import auditing, contracting, inspecting, letters, quarantining, running, sandboxing, starting, tasks
 from consentry.cli.output import Output, console, report, report_fault_of_ours
 from consentry.errors import ConfigError, ConsentryError
 
@@ -30,6 +30,7 @@ for module in (starting, inspecting, running, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
+app.add_typer(tasks.app, name="tasks")
 app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(inspecting.connectors_app, name="connectors")

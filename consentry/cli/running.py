@@ -11,6 +11,7 @@ import typer
 from consentry.cli.output import Output, OutputOption, console, emit, errors, table
 from consentry.cli.progress import Shown
 from consentry.cli.summaries import show_summary
+from consentry.cli.tasks import show_tasks
 from consentry.pipeline.apply import apply
 from consentry.pipeline.explain import explain_person, explain_plan
 from consentry.pipeline.load import load_job
@@ -113,6 +114,8 @@ def _show_status(found: dict[str, Any]) -> None:
     for name, sync in found["syncs"].items():
         held.add_row(name, f"{sync['acknowledged']:,}", f"{sync['dead_letters']:,}")
     console.print(held)
+    if found["tasks"]:
+        show_tasks(found["tasks"])
 
 
 def explain_command(

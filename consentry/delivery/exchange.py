@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from consentry.connectors.base import Destination, Ok, Outcome, Rejected, Removes, Retry, Skipped, Unknown
@@ -29,9 +29,13 @@ class Answer:
         return dict(sorted(Counter(type(outcome).__name__.lower() for outcome in self.outcomes).items()))
 
 
-def exchange(destination: Destination, batch: Batch) -> Answer:
+Call = Callable[[Batch], Iterator[Outcome]]
+
+
+def exchange(destination: Destination, batch: Batch, *, via: Call | None = None) -> Answer:
     """Send a batch and read its answer; a connector that breaks off leaves its rows unknown, never taken.
 
+    via: what takes the batch in place of the destination's `write` and `remove`.
     Outcomes that came before the break count. SkipRecord from a connector means that it refused the batch as
     a whole. Any other number of outcomes than rows makes all of them unknown and stops the sync.
     """
@@ -39,7 +43,7 @@ def exchange(destination: Destination, batch: Batch) -> Answer:
     stop: ConsentryError | None = None
     rest: Outcome
     try:
-        for outcome in _call(destination, batch):
+        for outcome in via(batch) if via else _call(destination, batch):
             outcomes.append(outcome)
             if len(outcomes) > size:
                 break

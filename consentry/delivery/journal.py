@@ -68,7 +68,8 @@ def begin(store: Store, batch: Batch, hashes: Mapping[str, str], *, sync: str, r
     }
     with store.begin() as connection:
         connection.execute(sa.insert(delivery_batch), [head])
-        connection.execute(sa.insert(delivery_row), rows)
+        if rows:
+            connection.execute(sa.insert(delivery_row), rows)
         deadletters.reopen(connection, sync, [row.person_id for row in batch.rows])
 
 
@@ -87,7 +88,8 @@ def answer(store: Store, batch: Batch, notes: Sequence[Note], hashes: Mapping[st
     rows = [{"_person": n.person_id, "_outcome": n.outcome, "_code": n.code, "_remote": n.remote_id} for n in notes]
     refused = [n for n in notes if n.outcome == "rejected"]
     with store.begin() as connection:
-        connection.execute(update, rows)
+        if rows:
+            connection.execute(update, rows)
         _set_state(connection, batch.batch_id, "answered", answered_at=at)
         letters = [letter(n.person_id, n.code or "rejected", hashes[n.person_id], n.field) for n in refused]
         deadletters.note(connection, letters, sync=sync, operation=batch.operation, at=at)

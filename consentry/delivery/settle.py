@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from consentry.audit import AuditLog
 from consentry.connectors.base import Destination, LooksUp
 from consentry.delivery import deadletters, journal
 from consentry.delivery.config import Sync
+from consentry.delivery.tables import forget
 from consentry.store import Store
 from consentry.warehouse import Warehouse
 
@@ -53,7 +52,7 @@ def settle(warehouse: Warehouse, store: Store, destination: Destination, sync: S
         asked = [row for row in found if row["remote_id"] is not None]
         present = _present(destination, sync.audience, [row["remote_id"] for row in asked])
         absent = {row["person_id"] for row in asked if row["remote_id"] not in present}
-        _forget(warehouse, sync, absent)
+        forget(warehouse, sync.name, absent)
         found = [row for row in found if row["person_id"] not in absent]
     if not destination.capabilities.idempotent:
         _set_aside(store, sync, [row for row in found if row["operation"] != "remove"])
@@ -62,16 +61,6 @@ def settle(warehouse: Warehouse, store: Store, destination: Destination, sync: S
 def _present(destination: LooksUp, audience: str, remote_ids: list[str]) -> set[str]:
     chunks = (remote_ids[at : at + LOOKUP_ROWS] for at in range(0, len(remote_ids), LOOKUP_ROWS))
     return {found for chunk in chunks for found in destination.lookup(audience, chunk)}
-
-
-def _forget(warehouse: Warehouse, sync: Sync, people: Iterable[str]) -> None:
-    gone = sorted(people)
-    if not gone:
-        return
-    with warehouse.transaction():
-        for table in ("ack", "unsure"):
-            query = f"DELETE FROM delivery.{table} WHERE sync = $sync AND person_id IN (SELECT unnest($gone))"
-            warehouse.sql(query, sync=sync.name, gone=gone)
 
 
 def _set_aside(store: Store, sync: Sync, rows: list[dict[str, str]]) -> None:

@@ -9,6 +9,8 @@ hashed again; it names contents of golden records and therefore lies in the rest
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from consentry.warehouse import Warehouse
 
 _TABLES = {
@@ -31,3 +33,14 @@ def make_tables(warehouse: Warehouse) -> None:
     """Make the tables of delivery where they are not there yet."""
     for table, columns in _TABLES.items():
         warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+
+
+def forget(warehouse: Warehouse, sync: str, people: Iterable[str]) -> None:
+    """Let the ledger go of people: the destination does not have them any more."""
+    gone = sorted(people)
+    if not gone:
+        return
+    with warehouse.transaction():
+        for table in ("ack", "unsure"):
+            query = f"DELETE FROM delivery.{table} WHERE sync = $sync AND person_id IN (SELECT unnest($gone::TEXT[]))"
+            warehouse.sql(query, sync=sync, gone=gone)

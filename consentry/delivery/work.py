@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from consentry.audit import AuditLog
-from consentry.connectors.base import Destination, Removes, Retry
+from consentry.connectors.base import Destination, Rejected, Removes, Retry
 from consentry.consent.gate import Gate, Sealed
-from consentry.delivery import deadletters, journal, report
+from consentry.delivery import deadletters, journal, report, tasks
 from consentry.delivery.config import Sync
 from consentry.delivery.diff import Difference, difference
-from consentry.delivery.exchange import Answer, exchange, notes
+from consentry.delivery.exchange import Answer, Call, exchange, notes
 from consentry.delivery.guards import check_guards
+from consentry.delivery.ladder import take_out
 from consentry.delivery.payloads import remember_sent
 from consentry.delivery.people import Person, people_to_send
 from consentry.delivery.settle import settle
@@ -47,6 +48,7 @@ class Delivery:
     tally: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     withdrawn: list[str] = field(default_factory=list)
+    unremoved: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
     wait: float = 0.0
     waiting: int = 0
@@ -60,7 +62,8 @@ class Delivery:
         self.refused.update(self.found.refused)
         if self.found.withheld:
             report.withheld(self.audit, self.gate, self.sync, self.found.withheld, run_id=self.run_id)
-        self.phase("remove", cause="consent")
+        take_out(self, "consent")
+        tasks.close_settled(self.warehouse, self.store, self.sync.name)
         check_guards(self.sync, self.found, allow=allow)
         journal.release(self.warehouse, self.sync.name)
         self.phase("remove", cause="left")
@@ -111,14 +114,18 @@ class Delivery:
             self.send(left[: len(left) // 2], operation)
             self.send(left[len(left) // 2 :], operation)
 
-    def send_sealed(self, sealed: Sealed, people: Sequence[Person]) -> tuple[Answer, bool]:
+    def send_sealed(self, sealed: Sealed, people: Sequence[Person], *, via: Call | None = None) -> tuple[Answer, bool]:
+        """Journal a batch, hand it over, and note the answer; tell whether it is to be halved.
+
+        via: what takes the batch in place of the destination's own `write`; never halved.
+        """
         batch = sealed.batch
         known = {person.person_id: person.payload_hash for person in people}
         hashes = {row.person_id: sealed.payload_hashes.get(row.person_id) or known[row.person_id] for row in batch.rows}
         journal.begin(self.store, batch, hashes, sync=self.sync.name, run_id=self.run_id)
         self.gate.verify(batch)
-        answer = exchange(self.destination, batch)
-        halved = answer.is_whole_refusal and answer.stop is None
+        answer = exchange(self.destination, batch, via=via)
+        halved = answer.is_whole_refusal and answer.stop is None and via is None
         found = notes(batch, answer.outcomes)
         if halved:
             found = [journal.Note(note.person_id, "halved", code=note.code) for note in found]
@@ -134,6 +141,8 @@ class Delivery:
         self.tally.update(answer.counts())
         self.progress(self.sync.name, len(rows))
         for row, outcome in zip(rows, answer.outcomes, strict=True):
+            if isinstance(outcome, Rejected) and sealed.batch.operation == "remove":
+                self.unremoved.append(row.person_id)
             if isinstance(outcome, Retry):
                 self.again.append(row.person_id)
                 self.wait = max(self.wait, outcome.after, LEAST_WAIT_S)
@@ -158,10 +167,10 @@ class Delivery:
             sync=self.sync.name,
             people=self.withdrawn,
         )
-        self.phase("remove", cause="withdrawn")
+        take_out(self, "withdrawn")
 
-    def cannot_remove(self, cause: str) -> None:
-        for people in people_to_send(self.warehouse, self.sync.name, "remove", cause, size=FOLD_ROWS):
+    def cannot_remove(self, cause: str, only: Sequence[str] | None = None) -> None:
+        for people in people_to_send(self.warehouse, self.sync.name, "remove", cause, size=FOLD_ROWS, only=only):
             self.set_aside(people, {person.person_id: "cannot_remove" for person in people})
 
     def set_aside(self, people: Sequence[Person], codes: dict[str, str]) -> None:
@@ -172,6 +181,7 @@ class Delivery:
             if person.person_id in codes
         ]
         self.tally["rejected"] += len(rows)
+        self.unremoved += [row["person_id"] for row in rows]
         with self.store.begin() as connection:
             deadletters.note(connection, rows, sync=self.sync.name, operation="remove", at=journal.now())
 

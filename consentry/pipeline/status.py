@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from consentry.pipeline import runs
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.tasks import told
 from consentry.store import Store
 from consentry.store.tables import dead_letter
 from consentry.warehouse import DuckDBWarehouse
@@ -15,10 +16,10 @@ from consentry.warehouse import DuckDBWarehouse
 
 # Plain JSON.
 def status_of(loaded: Loaded) -> dict[str, Any]:
-    """Return the last ten runs, and per sync what was acknowledged and what is set aside."""
+    """Return the last ten runs, what was acknowledged and set aside per sync, and what is to be done by hand."""
     state = loaded.state
     if not (state / "control.db").exists():
-        return {"job": loaded.job.job, "state": str(state), "runs": [], "syncs": {}}
+        return {"job": loaded.job.job, "state": str(state), "runs": [], "syncs": {}, "tasks": []}
     store = Store.in_file(state / "control.db")
     warehouse = DuckDBWarehouse(state / "warehouse.duckdb")
     try:
@@ -29,7 +30,8 @@ def status_of(loaded: Loaded) -> dict[str, Any]:
             for name in loaded.job.syncs
         }
         recent = runs.recent(store, loaded.job.job)
-        return {"job": loaded.job.job, "state": str(state), "runs": recent, "syncs": syncs}
+        tasks = told(store)
+        return {"job": loaded.job.job, "state": str(state), "runs": recent, "syncs": syncs, "tasks": tasks}
     finally:
         warehouse.close()
         store.close()

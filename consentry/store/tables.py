@@ -135,3 +135,20 @@ dead_letter = sa.Table(
     sa.Column("first_at", _instant, nullable=False),
     sa.Column("last_at", _instant, nullable=False),
 )
+
+# People whom somebody must take out by hand, because no call can do it.
+manual_task = sa.Table(
+    "manual_task",
+    metadata,
+    sa.Column("task_id", sa.String(36), primary_key=True),
+    sa.Column("sync", sa.String(63), nullable=False),
+    sa.Column("destination", sa.String(63), nullable=False),
+    sa.Column("audience", sa.String(255), nullable=False),
+    sa.Column("person_id", sa.String(36), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # open, done, obsolete
+    sa.Column("created_at", _instant, nullable=False),
+    sa.Column("due_at", _instant, nullable=False),
+    sa.Column("closed_at", _instant),
+    sa.Column("closed_by", sa.String(255)),
+)
+sa.Index("manual_task_open", manual_task.c.state, manual_task.c.due_at)

@@ -141,6 +141,23 @@ class Memory:
         for row in batch.rows:
             yield self.take_out(batch, row)
 
+    def replace(self, batch: Batch) -> Iterator[Outcome]:
+        """Make the people of a batch the whole audience."""
+        self.api_calls += 1
+        stay = {member for row in batch.rows if (member := member_id(row, self._keys))}
+        gone = sorted(self.audiences.members(batch.audience) - stay)
+        self.audiences.note(Effect("call", batch.audience), *(Effect("remove", batch.audience, one) for one in gone))
+        for row in batch.rows:
+            member = member_id(row, self._keys)
+            known = member in self.audiences.members(batch.audience)
+            yield Ok(member) if known else self.put(batch, row)
+
+    def delete_audience(self, audience: str) -> None:
+        """Take everybody out."""
+        self.api_calls += 1
+        gone = sorted(self.audiences.members(audience))
+        self.audiences.note(*(Effect("remove", audience, one) for one in gone))
+
     def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
         """Return those of the ids that are in the audience."""
         self.api_calls += 1

@@ -80,9 +80,14 @@ class World:
     """Warehouse, store, log and gate in one folder; open it again after a crash and go on."""
 
     def __init__(
-        self, folder: Path, *, warehouse: DuckDBWarehouse | None = None, audit: AuditLog | None = None
+        self,
+        folder: Path,
+        *,
+        warehouse: DuckDBWarehouse | None = None,
+        audit: AuditLog | None = None,
+        policy: str = POLICY,
     ) -> None:
-        self.folder = folder
+        self.folder, self._policy = folder, policy
         self.warehouse = warehouse or DuckDBWarehouse(folder / "warehouse.duckdb", threads=1)
         self.store = Store.in_file(folder / "store.db")
         self.audit = audit or AuditLog(folder / "audit")
@@ -99,7 +104,7 @@ class World:
 
     def _gate(self) -> Gate:
         policy = self.folder / "policy.yaml"
-        policy.write_text(POLICY)
+        policy.write_text(self._policy)
         faults = Faults()
         found = read_policy(policy, faults)
         faults.check()
