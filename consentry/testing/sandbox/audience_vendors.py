@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consentry.testing.sandbox.mailchimp import Mailchimp
+from consentry.testing.sandbox.meta import Meta
 from consentry.testing.sandbox.vendor import Vendor
 from consentry.testing.sandbox.webhook import Webhook
 
-AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (Mailchimp, Webhook)
+AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (Mailchimp, Meta, Webhook)
