@@ -15,7 +15,12 @@ from starlette.responses import Response
 from consentry.testing.sandbox.audiences import AudienceVendor, operations
 from consentry.testing.sandbox.vendor import Call, Json, Operation, Refused
 
-KEYS = frozenset("EMAIL PHONE EXTERN_ID MADID FN LN GEN DOBY DOBM DOBD CT ST ZIP COUNTRY FI APPUID".split())
+KEYS = frozenset(
+    {
+        *("EMAIL", "PHONE", "EXTERN_ID", "MADID", "FN", "LN", "GEN", "DOBY", "DOBM", "DOBD", "CT", "ST", "ZIP"),
+        *("COUNTRY", "FI", "APPUID"),
+    }
+)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PLAIN = frozenset({"EXTERN_ID", "MADID", "APPUID"})
 
