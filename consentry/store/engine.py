@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import event, exc
 
 from consentry.errors import StopRun
 
@@ -24,10 +25,10 @@ class Store:
             # Without hide_parameters SQLAlchemy quotes bound values, personal ones included, in its errors.
             self.engine = sa.create_engine(url, hide_parameters=True)
             if self.engine.dialect.name == "sqlite":
-                sa.event.listen(self.engine, "connect", _prepare_sqlite)
+                event.listen(self.engine, "connect", _prepare_sqlite)
             with self.engine.begin() as connection:
                 _migrate(connection)
-        except sa.exc.SQLAlchemyError as error:
+        except exc.SQLAlchemyError as error:
             kind = type(error).__name__
             where = sa.make_url(url).render_as_string(hide_password=True)
             message = f"The control store {where} cannot be opened ({kind}). Check that it exists and may be written."

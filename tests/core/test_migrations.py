@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import exc
 
 from consentry.store import Store
 from consentry.store.engine import MIGRATIONS
@@ -61,5 +62,5 @@ def test_the_ledger_stays_append_only_behind_the_migrations(migrated: Store, ver
     row = {column.name: 1 if isinstance(column.type, sa.Integer) else "x" for column in columns}
     with migrated.begin() as connection:
         connection.execute(sa.insert(metadata.tables["consent_event"]).values(row))
-    with pytest.raises(sa.exc.IntegrityError, match="append-only"), migrated.begin() as connection:
+    with pytest.raises(exc.IntegrityError, match="append-only"), migrated.begin() as connection:
         connection.execute(sa.text(verb))

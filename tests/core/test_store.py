@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from consentry.errors import StopRun
 from consentry.store import Store
@@ -22,7 +23,7 @@ def test_a_store_is_migrated_when_it_is_opened_and_only_once(tmp_path: Path) -> 
 def test_a_database_error_hides_the_values(tmp_path: Path) -> None:
     store = Store.in_file(tmp_path / "control.db")
     row = {"identifier_hmac": "jane@example.com", "scope_purpose": "*", "key_version": 1, "reason": "x", "since": "z"}
-    with pytest.raises(sa.exc.IntegrityError) as caught, store.begin() as connection:
+    with pytest.raises(exc.IntegrityError) as caught, store.begin() as connection:
         connection.execute(sa.insert(suppression), [row, row])
     assert "jane" not in str(caught.value)
     store.close()
