@@ -188,6 +188,22 @@ class Remarks(Protocol):
 
 
 @runtime_checkable
+class Enriches(Connector, Protocol):
+    """A vendor that knows more about people. looks_up_by: the kinds of identifiers it takes."""
+
+    looks_up_by: ClassVar[tuple[str, ...]]
+
+    def enrich(self, people: Iterable[pa.RecordBatch]) -> Iterator[Page]:
+        """Look people up, each once, within the budget of the settings; take no more of `people` than that.
+
+        people: columns person_id and one a kind of identifier, null when the person has none. They may be looked up:
+        that was decided before. Pages have person_id, status ('found', 'none', 'queued', 'lost'), likelihood, data
+        (JSON text), source and fetched_at. Raises SourceFailed or RetryLater, behind what was answered before.
+        """
+        ...
+
+
+@runtime_checkable
 class Destination(Connector, Protocol):
     """Where audiences go."""
 

@@ -84,6 +84,6 @@ def _row(line: bytes, shape: Callable[[Mapping[str, Any]], Row]) -> Row:
             row = shape(value)
             "".join(filter(None, row.values())).encode()  # an escape can spell a character that no text may hold
             return row
-    except (ValueError, RecursionError, OverflowError, TypeError):
+    except (ValueError, KeyError, RecursionError, OverflowError, TypeError):
         pass
     return {MALFORMED: line.rstrip(b"\r\n").decode("utf-8", "backslashreplace").replace("\0", "\\x00")}

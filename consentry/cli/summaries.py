@@ -34,6 +34,11 @@ def show_summary(summary: dict[str, Any]) -> None:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in sorted(sync["refused"].items()))
         syncs.add_row(name, *(f"{n:,}" for n in numbers), refused)
     console.print(syncs)
+    for remark in summary["remarks"]:
+        console.print(remark, style="yellow", markup=False)
+    for name, told in summary["enriched"].items():
+        filled = sum(told["filled"].values())
+        console.print(f"{name}: {filled:,} gaps filled. {told['sentence']}".rstrip(), markup=False)
     for name, sync in summary["syncs"].items():
         if sync.get("sentence"):
             console.print(f"{name}: {sync['sentence']}", style="yellow", markup=False)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from consentry.config import Model, Name
+from consentry.consent.gate import Target
 from consentry.delivery.config import Sync
 from consentry.identity.config import IdentityConfig
 from consentry.segments.ast import Type
@@ -122,6 +123,33 @@ class SourceBlock(Model):
     streams: dict[Name, StreamBlock] = Field(min_length=1)
 
 
+class Enrichment(Model):
+    """A vendor that is asked what it knows of people, one by one, where they allow its purpose.
+
+    destination: what the policy calls the vendor, by default the name of the block. identifiers: those that are sent.
+    fields: an attribute of ours -> its place in the answer (`job_company.name`); a value we have is never replaced.
+    ttl_days: how long an answer, also "nobody", is good.
+    """
+
+    type: str
+    connection: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own Config
+    destination: Name | None = None
+    purpose: str = Field(min_length=1, max_length=255)
+    identifiers: tuple[Name, ...] = Field(min_length=1)
+    fields: dict[Name, Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]] = Field(min_length=1)
+    ttl_days: int = Field(default=90, ge=1)
+
+    def target(self, name: str) -> Target:
+        """Name this enrichment to the consent gate; no sync can have a name with a blank in it."""
+        return Target(
+            name=f"enrichment {name}",
+            destination=self.destination or name,
+            purpose=self.purpose,
+            audience="",
+            identifiers=self.identifiers,
+        )
+
+
 class DestinationBlock(Model):
     """A destination: its connector and how to reach it. What it may receive stands in the policy."""
 
@@ -156,6 +184,7 @@ class Job(Model):
     policy: Path
     sources: dict[Name, SourceBlock] = Field(min_length=1)
     identity: IdentityConfig = Field(default_factory=IdentityConfig)
+    enrichments: dict[Name, Enrichment] = Field(default_factory=dict)
     profile: Profile
     quarantine: QuarantineBlock = Field(default_factory=QuarantineBlock)
     events: dict[Name, dict[Name, Type]] = Field(default_factory=dict)

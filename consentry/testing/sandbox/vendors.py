@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consentry.testing.sandbox.enrichment import FullContact, PeopleDataLabs
 from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.hubspot import HubSpot
@@ -13,11 +14,13 @@ from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
 VENDORS: tuple[type[Vendor], ...] = (
+    FullContact,
     GA4,
     HubSpot,
     Intercom,
     Klaviyo,
     Mixpanel,
+    PeopleDataLabs,
     *AUDIENCE_VENDORS,
     Pipedrive,
     Salesforce,

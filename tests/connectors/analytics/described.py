@@ -48,7 +48,7 @@ class Described:
             assert name in declared, f"{name} is not described"
             kind = declared[name].get("schema", {})
             if kind.get("type") in ("integer", "number", "boolean"):
-                self._validate(json.loads(text), kind)
+                self.validate(json.loads(text), kind)
         missing = [name for name, one in declared.items() if one.get("required") and name not in request.url.params]
         assert missing == []
 
@@ -59,7 +59,7 @@ class Described:
         media = request.headers["content-type"].split(";")[0]
         schema = self._whole(content[media]["schema"])
         if media == "application/json":
-            self._validate(json.loads(request.content), schema)
+            self.validate(json.loads(request.content), schema)
         else:
             assert set(parse_qs(request.content.decode())) <= set(schema["properties"])
 
@@ -68,9 +68,10 @@ class Described:
         if "content" in described:
             assert media in described["content"], media
             if media == "application/json":
-                self._validate(answer.json(), described["content"][media]["schema"])
+                self.validate(answer.json(), described["content"][media]["schema"])
 
-    def _validate(self, value: Any, schema: dict[str, Any]) -> None:
+    def validate(self, value: Any, schema: dict[str, Any]) -> None:
+        """Check a value against a schema of the description."""
         whole = {**_as_json_schema(schema), "components": _as_json_schema(self.document.get("components", {}))}
         jsonschema.Draft4Validator(whole).validate(value)
 

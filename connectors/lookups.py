@@ -1,0 +1,135 @@
+"""Look people up at an enrichment vendor one by one, within a budget, and lay the answers out in pages.
+
+Who is looked up is the pipeline's affair: it hands over people whose consent allows it, with the identifiers the
+policy lets out, and it keeps the answers. Here a person is asked for once and the budget is held.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from consentry.connectors.base import ConnectorConfig, Page
+from consentry.connectors.http import AnswerLost, failing_as
+from consentry.errors import ConsentryError, SourceFailed
+
+# An answer is paid for: at most these many are lost when the machine fails.
+PAGE_PEOPLE = 20
+# So many lost answers in a row mean that the vendor is not well.
+LOST_MAX = 5
+# found: paid for. none: the vendor knows nobody, free. queued: asked for, comes later. lost: no answer came.
+Status = Literal["found", "none", "queued", "lost"]
+SCHEMA = pa.schema(
+    [
+        ("person_id", pa.string()),
+        ("status", pa.string()),
+        ("likelihood", pa.float64()),
+        ("data", pa.string()),
+        ("source", pa.string()),
+        ("fetched_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+class LookupConfig(ConnectorConfig):
+    """What every enrichment vendor's settings have: the budget of a run."""
+
+    max_lookups: int = Field(default=1_000, ge=0, description="How many people at most one run asks for.")
+    max_matches: int = Field(default=500, ge=0, description="How many answers that are paid for at most one run takes.")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a vendor answered for one person."""
+
+    status: Status
+    data: Mapping[str, Any] | None = field(default=None, repr=False)
+    likelihood: float | None = None
+
+
+# Asks for one person, given the identifiers by their kind.
+Ask = Callable[[Mapping[str, str]], Found]
+
+
+def look_up(
+    people: Iterable[pa.RecordBatch], ask: Ask, *, source: str, budget: LookupConfig, now: Callable[[], datetime]
+) -> Iterator[Page]:
+    """Yield the answers, some twenty a page; stops when the budget is used up.
+
+    people: columns person_id and one a kind of identifier; whoever has none is left out.
+    Raises SourceFailed or RetryLater, behind a page with what was answered before.
+    """
+    counted = _Counted(budget)
+    rows: list[dict[str, Any]] = []
+    failure: ConsentryError | None = None
+    for person, identifiers in _each(people):
+        if counted.is_spent():
+            break
+        try:
+            with failing_as(SourceFailed):
+                found = counted.note(_asked(ask, identifiers))
+        except ConsentryError as error:
+            failure = error
+            break
+        rows.append(_row(person, found, source, now()))
+        if len(rows) == PAGE_PEOPLE:
+            yield _page(rows)
+            rows = []
+    if rows:
+        yield _page(rows)
+    if failure:
+        raise failure
+
+
+class _Counted:
+    """What of the budget is used, and how many answers were lost in a row."""
+
+    def __init__(self, budget: LookupConfig) -> None:
+        self._budget, self._asked, self._matched, self._lost = budget, 0, 0, 0
+
+    def is_spent(self) -> bool:
+        return self._asked >= self._budget.max_lookups or self._matched >= self._budget.max_matches
+
+    def note(self, found: Found) -> Found:
+        self._asked += 1
+        # A lost answer may have been paid for.
+        self._matched += found.status in ("found", "lost")
+        self._lost = self._lost + 1 if found.status == "lost" else 0
+        if self._lost == LOST_MAX:
+            message = (
+                f"{LOST_MAX} answers in a row were lost, and may have cost. Nothing more is asked for in this run."
+            )
+            raise SourceFailed(message, code="answers_lost")
+        return found
+
+
+def _asked(ask: Ask, identifiers: Mapping[str, str]) -> Found:
+    try:
+        return ask(identifiers)
+    except AnswerLost:
+        return Found("lost")
+
+
+def _each(people: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, dict[str, str]]]:
+    for batch in people:
+        for row in batch.to_pylist():
+            person = row.pop("person_id")
+            identifiers = {kind: str(value) for kind, value in row.items() if value}
+            if identifiers:
+                yield person, identifiers
+
+
+def _row(person: str, found: Found, source: str, at: datetime) -> dict[str, Any]:
+    data = None if found.data is None else json.dumps(found.data, ensure_ascii=False, separators=(",", ":"))
+    told = {"status": found.status, "likelihood": found.likelihood, "data": data}
+    return {"person_id": person, **told, "source": source, "fetched_at": at.astimezone(UTC)}
+
+
+def _page(rows: list[dict[str, Any]]) -> Page:
+    return Page(pa.RecordBatch.from_pylist(rows, SCHEMA))
