@@ -10,6 +10,7 @@ import typer
 from consentry.audit import verify
 from consentry.audit.verify import UNREADABLE
 from consentry.cli.output import Output, OutputOption, console, emit
+from consentry.pipeline.load import load_job
 
 app = typer.Typer(help="Check the log of everything that was decided.", no_args_is_help=True)
 
@@ -51,9 +52,6 @@ def verify_command(
 
 def _folder(place: Path) -> Path:
     if place.is_file():
-        # Imported only for a job file: to check a bare log, nothing but the log is needed.
-        from consentry.pipeline.load import load_job
-
         return load_job(place).state / "audit"
     return place / "audit" if (place / "audit").is_dir() else place
 
