@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consentry.testing.sandbox.amplitude import Amplitude
 from consentry.testing.sandbox.enrichment import FullContact, PeopleDataLabs
 from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
@@ -14,6 +15,7 @@ from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
 VENDORS: tuple[type[Vendor], ...] = (
+    Amplitude,
     FullContact,
     GA4,
     HubSpot,
