@@ -25,7 +25,6 @@ from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
-from consentry.pipeline.tombstones import bury
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
 from consentry.validation.replay import replay
@@ -108,10 +107,6 @@ def check(context: Context) -> Result:
             _take_late_references(context, source, name, stream)
         counts = {"in": checked.rows_in, "clean": checked.clean, "quarantined": checked.quarantined}
         rows.update(counts)
-        if stream.deleted:
-            counts["deleted"] = bury(
-                context.warehouse, source=source, stream=name, key=stream.primary_key, deleted=stream.deleted
-            )
         reasons.update(checked.reasons)
         streams[f"{source}.{name}"] = counts
         context.progress.advance("check", checked.rows_in)
