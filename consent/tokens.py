@@ -20,7 +20,8 @@ PREFIX = "p1"
 LEDGER, SUPPRESSION = "ledger", "suppression"
 _TOKEN_BYTES, _TOKEN_CHARS, _BLOCK = 16, 26, 64
 _ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", dtype=np.uint8)
-_WEIGHTS = np.array([16, 8, 4, 2, 1], dtype=np.uint8)
+# The two letters for every ten bits.
+_PAIRS = np.stack([np.repeat(_ALPHABET, 32), np.tile(_ALPHABET, 32)], axis=1).copy().view(np.uint16).ravel()
 
 
 class Hmac:
@@ -43,9 +44,21 @@ class Hmac:
         outer.update(inner.digest())
         return outer.digest()
 
+    def digests(self, values: Iterable[bytes]) -> list[bytes]:
+        """Return the 32 bytes for each value."""
+        copy_inner, copy_outer = self._inner.copy, self._outer.copy
+        made: list[bytes] = []
+        for value in values:
+            inner = copy_inner()
+            inner.update(value)
+            outer = copy_outer()
+            outer.update(inner.digest())
+            made.append(outer.digest())
+        return made
+
     def hexdigests(self, values: Iterable[str]) -> list[str]:
         """Return the 64 hexadecimal digits for each value."""
-        return [self.digest(value.encode()).hex() for value in values]
+        return [digest.hex() for digest in self.digests(value.encode() for value in values)]
 
 
 def token(key: bytes, value: Value, *, version: int = 1) -> str:
@@ -54,28 +67,55 @@ def token(key: bytes, value: Value, *, version: int = 1) -> str:
 
 
 def tokens(key: bytes, values: Sequence[Value] | pa.Array, *, version: int = 1) -> pa.Array:
-    """Return the tokens of many values as an Arrow string array; null stays null."""
-    plain: list[Value] = list(values) if isinstance(values, Sequence) else values.to_pylist()
-    mac = Hmac(key)
-    digests = b"".join(mac.digest(canonical(value).encode())[:_TOKEN_BYTES] for value in plain if value is not None)
-    made = iter(_prefixed(np.frombuffer(digests, dtype=np.uint8).reshape(-1, _TOKEN_BYTES), version))
-    return pa.array([None if value is None else next(made) for value in plain], pa.string())
+    """Return the tokens of many values as an Arrow string array; null stays null.
+
+    A value that repeats in an Arrow array is keyed once.
+    """
+    if isinstance(values, Sequence):
+        return _tokens(Hmac(key), values, version)
+    coded = values.dictionary_encode()
+    if len(coded.dictionary) == len(values) - values.null_count:
+        return _tokens(Hmac(key), values.to_pylist(), version)
+    return _tokens(Hmac(key), coded.dictionary.to_pylist(), version).take(coded.indices)
 
 
-def _prefixed(digests: np.ndarray, version: int) -> list[str]:
-    """Write rows of 16 bytes as tokens: base32 by table for all rows at once."""
-    bits = np.unpackbits(digests, axis=1)
-    padded = np.pad(bits, ((0, 0), (0, _TOKEN_CHARS * 5 - bits.shape[1])))
-    text = _ALPHABET[padded.reshape(-1, _TOKEN_CHARS, 5) @ _WEIGHTS].tobytes().decode("ascii")
-    head = f"{PREFIX}.{version}."
-    return [head + text[at : at + _TOKEN_CHARS] for at in range(0, len(text), _TOKEN_CHARS)]
+def _tokens(mac: Hmac, values: Sequence[Value], version: int) -> pa.Array:
+    known = [value for value in values if value is not None]
+    made = _written(b"".join(mac.digests([canonical(value).encode() for value in known])), version)
+    if len(known) == len(values):
+        return made
+    numbers = iter(range(len(known)))
+    places = pa.array([None if value is None else next(numbers) for value in values], pa.int64())
+    return made.take(places)
+
+
+def _written(digests: bytes, version: int) -> pa.Array:
+    """Write 32-byte HMACs as tokens, all at once: ten bits at a time, by a table of two letters each."""
+    words = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 32)[:, :_TOKEN_BYTES].astype(np.uint16)
+    words = np.concatenate([words, np.zeros((len(words), 1), np.uint16)], axis=1)
+    head = np.frombuffer(f"{PREFIX}.{version}.".encode(), dtype=np.uint8)
+    text = np.empty((len(words), len(head) + _TOKEN_CHARS), dtype=np.uint8)
+    text[:, : len(head)] = head
+    letters = np.empty((len(words), _TOKEN_CHARS // 2), dtype=np.uint16)
+    for place in range(_TOKEN_CHARS // 2):
+        byte, bit = divmod(place * 10, 8)
+        pair = words[:, byte] << 8 | words[:, byte + 1]
+        letters[:, place] = _PAIRS[pair >> (6 - bit) & 1023]
+    text[:, len(head) :] = letters.view(np.uint8)
+    width = text.shape[1]
+    ends = np.arange(0, (len(words) + 1) * width, width, dtype=np.int64)
+    large = pa.LargeStringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(text))
+    return large.cast(pa.string())
 
 
 def canonical(value: Value) -> str:
     """Return the one spelling of a value under which it is tokenised: text in NFKC without outer spaces."""
+    if isinstance(value, str):
+        # ASCII is NFKC already.
+        return value.strip() if value.isascii() else unicodedata.normalize("NFKC", value).strip()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return unicodedata.normalize("NFKC", value).strip() if isinstance(value, str) else str(value)
+    return str(value)
 
 
 def identifier_hmacs(
