@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, BinaryIO, ClassVar, cast
 
 import httpx
@@ -135,7 +136,7 @@ class Amplitude:
                     if name in done:
                         continue
                     mark = state.get("mark") if state.get("file") == name else None
-                    for rows, behind in read_lines(lambda name=name: _lines(archive, name), _event, mark):
+                    for rows, behind in read_lines(partial(_lines, archive, name), _event, mark):
                         at = {"files": list(done), "file": name, "mark": dict(behind)}
                         yield Page(text_batch(rows, COLUMNS), {**reading, **at})
                     done.append(name)

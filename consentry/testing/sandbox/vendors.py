@@ -11,10 +11,12 @@ from consentry.testing.sandbox.intercom import Intercom
 from consentry.testing.sandbox.klaviyo import Klaviyo
 from consentry.testing.sandbox.mixpanel import Mixpanel
 from consentry.testing.sandbox.pipedrive import Pipedrive
+from consentry.testing.sandbox.posthog import PostHog
 from consentry.testing.sandbox.salesforce import Salesforce
 from consentry.testing.sandbox.vendor import Vendor
 
 VENDORS: tuple[type[Vendor], ...] = (
+    PostHog,
     Amplitude,
     FullContact,
     GA4,
