@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import httpx
 
 from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected, Retry, Unknown
-from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpClient, HttpFailed, Pause, TurnedAway
+from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpClient, HttpFailed, Pause, TurnedAway, failing_as
 from consentry.errors import ConsentryError, DestinationFailed, RetryLater, SkipRecord
 from consentry.model.batch import Batch, Row
 
@@ -189,7 +189,8 @@ class HttpDestination(ABC, Generic[C]):
             config.base_url,
             vendor=self.vendor,
             account=account or config.base_url,
-            headers=self.headers,
+            headers=self._logged_in,
+            renew=self._renewed,
             limits=self.capabilities.quota,
             pause=type(self).pause,
             turned_away=type(self).turned_away,
@@ -202,9 +203,22 @@ class HttpDestination(ABC, Generic[C]):
         """Return how many requests were sent."""
         return self.http.calls
 
+    def _logged_in(self) -> Mapping[str, str]:
+        # A login that is refused is no refusal of the batch that waits for it.
+        with failing_as(DestinationFailed):
+            return self.headers()
+
+    def _renewed(self, refused: Mapping[str, str]) -> bool:
+        with failing_as(DestinationFailed):
+            return self.renew(refused)
+
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
         """Return what every request carries."""
+
+    def renew(self, refused: Mapping[str, str]) -> bool:
+        """Log in anew after headers were refused, and tell whether that gave others; most tokens do not change."""
+        return False
 
     @abstractmethod
     def greet(self) -> str:

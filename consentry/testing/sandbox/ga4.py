@@ -27,6 +27,8 @@ from consentry.testing.sandbox.vendor import Call, Json, Operation, Refused
 PROPERTY = "1234"
 EMAIL = "reader@sandbox.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
+# The simulator of the Data Manager API takes the tokens of this login too.
+SCOPES = frozenset({SCOPE, "https://www.googleapis.com/auth/datamanager"})
 _METRICS = {"activeUsers": "TYPE_INTEGER", "sessions": "TYPE_INTEGER", "totalRevenue": "TYPE_CURRENCY"}
 _DIMENSIONS = ("date", "sessionDefaultChannelGroup", "country", "deviceCategory", "pagePath")
 _FIELDS = {"dateRanges", "dimensions", "metrics", "orderBys", "offset", "limit", "returnPropertyQuota", "property"}
@@ -121,7 +123,7 @@ class GA4(PlainVendor):
             claims = json.loads(_decoded(content.split(".")[1]))
         except (InvalidSignature, ValueError, IndexError):
             raise self.invalid("invalid_grant") from None
-        good = (claims["iss"], claims["scope"]) == (EMAIL, SCOPE) and claims["aud"] == str(call.request.url)
+        good = claims["iss"] == EMAIL and claims["scope"] in SCOPES and claims["aud"] == str(call.request.url)
         if not good or not claims["iat"] - 5 <= time.time() < claims["exp"] <= claims["iat"] + 3600:
             raise self.invalid("invalid_grant")
         self.logins += 1
