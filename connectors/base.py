@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 from pydantic import ConfigDict
@@ -246,6 +247,30 @@ class DeletesAudience(Protocol):
 
     def delete_audience(self, audience: str) -> None:
         """Delete an audience; one that is gone already is no error. Raises DestinationFailed or RetryLater."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """What one person told a destination: take me off.
+
+    value: the identifier as the destination has it; a phone in E.164. event_id: the same for the same word whenever
+    it is read.
+    """
+
+    identifier_type: str
+    value: str = field(repr=False)
+    reason: Literal["unsubscribed", "suppressed", "complained", "bounced"]
+    at: datetime
+    event_id: str
+
+
+@runtime_checkable
+class PullsSuppressions(Protocol):
+    """A destination that knows who unsubscribed, complained or bounced there: read before anything is pushed."""
+
+    def opt_outs(self, since: datetime | None) -> Iterator[OptOut]:
+        """Yield who opted out since an instant, everybody when it is None. Raises as `write` does."""
         ...
 
 

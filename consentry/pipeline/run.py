@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from consentry.audit import Json
-from consentry.delivery.send import deliver
-from consentry.errors import ConsentryError
+from consentry.delivery.send import SyncResult, deliver
+from consentry.errors import ConsentryError, RetryLater
 from consentry.pipeline import runs
 from consentry.pipeline.approval import would_send, write_plan
 from consentry.pipeline.context import Context, opened
 from consentry.pipeline.job import instant
+from consentry.pipeline.optouts import pull
 from consentry.pipeline.plan import Plan
 from consentry.pipeline.progress import Progress
 from consentry.pipeline.stages import Result
@@ -51,8 +52,12 @@ def run(plan: Plan, progress: Progress, *, allow: frozenset[str] = frozenset()) 
 def deliver_all(
     plan: Plan, context: Context, results: dict[str, Result], *, resumed: bool, started: float
 ) -> dict[str, Any]:
-    """Bring every destination in step, close the run, and return its summary."""
-    syncs = {name: _sync(context, name) for name in plan.syncs}
+    """Bring every destination in step, close the run, and return its summary.
+
+    What people told a destination itself is read first; where that fails, nothing is sent.
+    """
+    unread = pull(context, plan.syncs)
+    syncs = {name: _sync(context, name, unread) for name in plan.syncs}
     summary = _summary(context, results, syncs, resumed, time.monotonic() - started)
     runs.finish(context.store, context.run_id, summary)
     context.audit.append("run.ended", run=context.run_id, result=summary["status"])
@@ -142,21 +147,24 @@ def added(before: Result, now: Result) -> Result:
     return total
 
 
-def _sync(context: Context, name: str) -> dict[str, Any]:
+def _sync(context: Context, name: str, unread: Mapping[str, ConsentryError]) -> dict[str, Any]:
     sync = context.loaded.job.syncs[name]
     stage = f"sync {name}"
     context.progress.begin(stage, f"Bring {sync.destination} in step")
-    result = deliver(
-        context.warehouse,
-        context.store,
-        context.gate,
-        context.audit,
-        context.loaded.destination(sync.destination),
-        sync,
-        run_id=context.run_id,
-        progress=lambda _name, rows: context.progress.advance(stage, rows),
-        allow=context.allow,
-    )
+    if error := unread.get(sync.destination):
+        result = _not_begun(name, error)
+    else:
+        result = deliver(
+            context.warehouse,
+            context.store,
+            context.gate,
+            context.audit,
+            context.loaded.destination(sync.destination),
+            sync,
+            run_id=context.run_id,
+            progress=lambda _name, rows: context.progress.advance(stage, rows),
+            allow=context.allow,
+        )
     told = asdict(result)
     told["sentence"] = told.pop("message")
     if result.status != "ok":
@@ -164,6 +172,13 @@ def _sync(context: Context, name: str) -> dict[str, Any]:
     sentence = f"{result.adds:,} added, {result.updates:,} updated, {result.removes:,} removed"
     context.progress.end(stage, sentence if result.status == "ok" else result.message)
     return told
+
+
+def _not_begun(name: str, error: ConsentryError) -> SyncResult:
+    message = f"Who opted out there could not be read, so that nothing was sent. {error}"
+    if isinstance(error, RetryLater):
+        return SyncResult(name, "paused", message=message, after=error.after)
+    return SyncResult(name, "failed", message=message)
 
 
 def _summary(

@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, OptOut, Outcome, Rejected
 from consentry.errors import DestinationFailed
 from consentry.model.batch import Batch, Row, Value
 
@@ -108,6 +109,7 @@ class MemoryConfig(ConnectorConfig):
     """Settings of the destination in memory."""
 
     path: Path | None = Field(default=None, description="File that the effects are noted in; memory only when absent.")
+    opt_outs: Path | None = Field(default=None, description="JSONL file of opt-outs that people told it.")
     batch_max: int = Field(default=100, gt=0, description="Rows in one call.")
     key_fields: tuple[str, ...] = Field(default=KEYS, description="Identifiers that name a member, best first.")
 
@@ -121,6 +123,7 @@ class Memory:
         self, config: MemoryConfig, *, streams: Mapping[str, Mapping[str, Any]] | None = None, account: str = ""
     ) -> None:
         self._keys = config.key_fields
+        self._opt_outs = config.opt_outs
         self.audiences = Audiences(config.path)
         self.api_calls = 0
         self.capabilities = Capabilities(config.batch_max, config.key_fields, frozenset({"add", "change", "remove"}))
@@ -157,6 +160,21 @@ class Memory:
         self.api_calls += 1
         gone = sorted(self.audiences.members(audience))
         self.audiences.note(*(Effect("remove", audience, one) for one in gone))
+
+    def opt_outs(self, since: datetime | None) -> Iterator[OptOut]:
+        """Yield the lines of the file of opt-outs; raises DestinationFailed when a line is none."""
+        path = self._opt_outs
+        if path is None or not path.exists():
+            return
+        self.api_calls += 1
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                said = json.loads(line)
+                one = OptOut(**{**said, "at": datetime.fromisoformat(said["at"])})
+            except (ValueError, TypeError, KeyError):
+                raise DestinationFailed("A line of the opt-outs cannot be read. Mend it.", code="garbage") from None
+            if since is None or one.at >= since:
+                yield one
 
     def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
         """Return those of the ids that are in the audience."""
