@@ -13,16 +13,20 @@ from consentry.errors import StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
 from consentry.validation.contract import Contract
-from consentry.validation.expect import Found, judge_expectations, stop_on_broken
+from consentry.validation.expect import judge_expectations, stop_on_broken
 from consentry.validation.mend import mended_source
 from consentry.validation.publish import Staged, publish
 from consentry.validation.quarantine import DUPLICATE_RULES, SCHEMA, SURVIVORS, Scribe
 from consentry.validation.rules import MALFORMED, Rule, key_rules
+from consentry.validation.score import score, write_scores
 from consentry.validation.unique import find_duplicates
+from consentry.validation.watch import Observed, observe
 from consentry.warehouse import Warehouse
 
 WATERMARK = "ops.validated"
 RESULTS = "ops.rule_result"
+# True on a raw row that only says that the record of its key is gone.
+TOMBSTONE = "_deleted"
 _TEXTS = ("run_id", "stream", "rule_id", "column_name", "code", "severity")
 _RESULT = arrow.schema(
     [*((name, arrow.string()) for name in _TEXTS), ("evaluated", arrow.int64()), ("failed", arrow.int64())]
@@ -53,7 +57,8 @@ class Task:
     """One table to check: where its rows are, where they go, and what they are judged by.
 
     raw: the rows as they were landed; source: the same with what people mended, without what they discarded.
-    chosen: a table with the numbers of the rows to judge, when not all of them are.
+    chosen: a table with the numbers of the rows to judge, when not all of them are. tombstones: whether the source
+    may have sent rows that only say that a record is gone; they are no records, and no contract judges them.
     """
 
     warehouse: Warehouse
@@ -66,12 +71,16 @@ class Task:
     run_id: str
     rules: tuple[Rule, ...]
     chosen: str | None = None
+    watched: bool = False
+    accept: bool = False
+    tombstones: bool = False
 
     @property
     def rows(self) -> str:
         """The condition on the rows to judge, with the bounds as parameters."""
         among = f" AND _rid IN (SELECT _rid FROM {self.chosen})" if self.chosen else ""
-        return f"_rid > $after AND _rid <= $last{among}"
+        living = f" AND NOT coalesce(TRY_CAST({TOMBSTONE} AS BOOLEAN), false)" if self.tombstones else ""
+        return f"_rid > $after AND _rid <= $last{among}{living}"
 
     @property
     def checked(self) -> str:
@@ -97,19 +106,22 @@ def validate(
     primary_key: Sequence[str],
     mode: Literal["append", "snapshot"],
     run_id: str,
+    accept: bool = False,
 ) -> Checked:
     """Check the raw rows of a stream that are new since the last time, and publish both halves in one step.
 
     A row replaces the clean row of an earlier load that has its key; in mode `snapshot` the load replaces all of
     them. When the contract has changed, every raw row is checked again. Raises StopRun, with nothing published,
-    when the source lacks a column that the contract requires, when a rule of severity `fail` is broken, and when
-    clean and quarantined rows do not add up to the rows that came in.
+    when the source lacks a column that the contract requires, when a rule of severity `fail` is broken, when what is
+    watched with severity `fail` is not as it was (code `watch_failed`; accept: it is only told), and when clean and
+    quarantined rows do not add up to the rows that came in.
     """
     raw = f"raw.{stream}"
     known = watermark(warehouse, stream)
     if not warehouse.has(raw):
         return Checked(0, 0, 0)
     task = stream_task(warehouse, contract, stream=stream, primary_key=primary_key, run_id=run_id)
+    task = dataclasses.replace(task, watched=not (known and known[1] != contract.digest), accept=accept)
     last = warehouse.sql(f"SELECT max(_rid) AS last FROM {task.raw}")["last"][0].as_py()
     changed = known is not None and known[1] != contract.digest
     after = known[0] if known and not changed else -1
@@ -152,7 +164,10 @@ def stream_task(
     rules = (MALFORMED, *key_rules(tuple(primary_key)), *contract.rules)
     raw, clean = f"raw.{quoted(stream)}", f"clean.{quoted(stream)}"
     source = mended_source(warehouse, stream)
-    return Task(warehouse, contract, stream, raw, source, clean, tuple(primary_key), run_id, rules, chosen)
+    gone = TOMBSTONE in warehouse.columns(f"raw.{stream}")
+    return Task(
+        warehouse, contract, stream, raw, source, clean, tuple(primary_key), run_id, rules, chosen, tombstones=gone
+    )
 
 
 def validate_table(
@@ -184,9 +199,30 @@ def validate_table(
         warehouse.sql(f"DROP TABLE IF EXISTS {numbered}")
 
 
-def together(task: Task) -> list[Found]:
-    """Judge the rules about all rows of clean together."""
-    return judge_expectations(task.warehouse, task.contract.expectations, task.clean)
+def _observed(task: Task) -> Observed | None:
+    """Hold the load against those before it; None when it is no load of its own, or has no rows."""
+    if not task.watched or not task.warehouse.count(_plain(task.checked)):
+        return None
+    found = observe(
+        task.warehouse,
+        task.contract,
+        stream=task.name,
+        table=task.checked,
+        key=task.key,
+        run_id=task.run_id,
+        accept=task.accept,
+    )
+    found.stop_on_failures(task.warehouse)
+    return found
+
+
+def _beside(task: Task, failed: Sequence[int], observed: Observed | None) -> None:
+    """Judge all rows together, and write down what is known about the load, in the step that publishes it."""
+    stop_on_broken(task.name, judge_expectations(task.warehouse, task.contract.expectations, task.clean))
+    if observed is not None:
+        observed.write(task.warehouse)
+        scores = score(task.contract, task.rules, failed, observed.load, observed.findings)
+        write_scores(task.warehouse, scores, stream=task.name, run_id=task.run_id)
 
 
 def _named(table: str) -> str:
@@ -213,6 +249,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
         )
         failed = _results(task)
         _stop_on_failures(task, failed)
+        observed = _observed(task)
         codes = _write_quarantine(task)
         staged = Staged(task.name, task.raw, task.clean, task.checked, task.duplicates, task.staged, task.run_id)
         clean, quarantined, discarded = publish(
@@ -226,7 +263,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
             bounds=(after, last),
             digest=digest,
             whole=whole,
-            beside=lambda: stop_on_broken(task.name, together(task)),
+            beside=lambda: _beside(task, failed, observed),
         )
     finally:
         for table in (task.checked, task.duplicates, task.staged):

@@ -11,15 +11,21 @@ from consentry.pipeline.job import Job, StreamBlock
 from consentry.segments.watch import Input
 from consentry.warehouse import Warehouse
 
+HELD = "ops.held_stream"
+
 
 def stale_inputs(warehouse: Warehouse, job: Job, *, now: datetime) -> dict[Input, str]:
     """Return the events and attributes whose stream is older than its `freshness`, each with a sentence.
 
     A stream is as old as its newest record: by `occurred_at` or `updated_at`, and by when it was read where it has
-    neither. A stream without any record is stale.
+    neither. A stream without any record is stale, and so is one whose last
+    load gave an alarm and was not published.
     """
     found: dict[Input, str] = {}
+    held = _held(warehouse)
     for (source, name), stream in streams_of(job, "customer", "event").items():
+        if sentence := held.get(f"{source}__{name}"):
+            found |= dict.fromkeys(_inputs(job, stream), sentence)
         if stream.freshness is None:
             continue
         newest = _newest(warehouse, stream_table("clean", source, name), stream, now=now)
@@ -28,6 +34,25 @@ def stale_inputs(warehouse: Warehouse, job: Job, *, now: datetime) -> dict[Input
             sentence = f"{source}.{name} is older than its freshness allows ({since})."
             found |= dict.fromkeys(_inputs(job, stream), sentence)
     return found
+
+
+def hold(warehouse: Warehouse, stream: str, why: str) -> None:
+    """Note that the last load of a stream was not published; what reads the stream is stale until one is."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {HELD} (stream TEXT, why TEXT)")
+    warehouse.sql(f"DELETE FROM {HELD} WHERE stream = $stream", stream=stream)
+    warehouse.sql(f"INSERT INTO {HELD} VALUES ($stream, $why)", stream=stream, why=why)
+
+
+def release(warehouse: Warehouse, stream: str) -> None:
+    """Note that a load of a stream was published again."""
+    if warehouse.has(HELD):
+        warehouse.sql(f"DELETE FROM {HELD} WHERE stream = $stream", stream=stream)
+
+
+def _held(warehouse: Warehouse) -> dict[str, str]:
+    if not warehouse.has(HELD):
+        return {}
+    return {row["stream"]: row["why"] for row in warehouse.sql(f"SELECT stream, why FROM {HELD}").to_pylist()}
 
 
 def _newest(warehouse: Warehouse, table: str, stream: StreamBlock, *, now: datetime) -> datetime | None:

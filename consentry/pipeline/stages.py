@@ -16,17 +16,18 @@ import pyarrow as pa
 from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
 from consentry.consent.erased import set_aside_erased
-from consentry.errors import Blocked
+from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
 from consentry.pipeline.context import Context
 from consentry.pipeline.enrich import enrich
-from consentry.pipeline.freshness import stale_inputs
+from consentry.pipeline.freshness import hold, release, stale_inputs
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
+from consentry.validation.consistency import compare_sources
 from consentry.validation.replay import replay
 from consentry.validation.run import validate
 from consentry.warehouse import Warehouse
@@ -87,18 +88,27 @@ def check(context: Context) -> Result:
     rows: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     streams: dict[str, dict[str, int]] = {}
-    for (source, name), stream in streams_of(
-        context.loaded.job, "customer", "event", "consent", "link", "aggregate"
-    ).items():
+    held: dict[str, int] = {}
+    for (source, name), stream in _in_order(context):
         _refuse_a_source_that_ran_dry(context, source, name)
-        checked = validate(
-            context.warehouse,
-            context.loaded.contracts[f"{source}__{name}"],
-            stream=f"{source}__{name}",
-            primary_key=stream.primary_key,
-            mode=stream.mode,
-            run_id=context.run_id,
-        )
+        try:
+            checked = validate(
+                context.warehouse,
+                context.loaded.contracts[f"{source}__{name}"],
+                stream=f"{source}__{name}",
+                primary_key=stream.primary_key,
+                mode=stream.mode,
+                run_id=context.run_id,
+                accept=f"watch:{source}.{name}" in context.allow,
+            )
+        except StopRun as alarm:
+            if alarm.code != "watch_failed" or not context.warehouse.has(stream_table("clean", source, name)):
+                raise
+            # What was clean stays; what reads it is stale until the load is right or somebody accepts it.
+            hold(context.warehouse, f"{source}__{name}", str(alarm))
+            held[f"{source}.{name}"] = 1
+            continue
+        release(context.warehouse, f"{source}__{name}")
         if checked.again:
             take_consents_again(context.warehouse, f"{source}__{name}")
         limits = context.loaded.job.quarantine
@@ -118,7 +128,7 @@ def check(context: Context) -> Result:
             counts=counts,
             reasons=dict(checked.reasons),
         )
-    return {"rows": dict(rows), "reasons": dict(reasons), "streams": streams}
+    return {"rows": dict(rows), "reasons": dict(reasons), "streams": streams, "held": held}
 
 
 def _take_late_references(context: Context, source: str, name: str, stream: StreamBlock) -> None:
@@ -230,6 +240,7 @@ def merge(context: Context) -> Result:
     config = context.loaded.job.identity
     found = resolve(context.warehouse, config, run_id=context.run_id)
     golden(context.warehouse, config, run_id=context.run_id)
+    compare_sources(context.warehouse, run_id=context.run_id)
     context.audit.append(
         "identity.resolved",
         run=context.run_id,
@@ -267,6 +278,7 @@ def segment(context: Context) -> Result:
         members=dict(found.members),
         population=found.population,
         thresholds={name: None if value is None else str(value) for name, value in found.thresholds.items()},
+        figures={name: [str(value) for value in values or ()] for name, values in found.figures.items()},
         held_out={name: split.held for name, split in found.holdouts.items()},
         findings=[{"segment": item.segment, "code": item.code, "action": item.action} for item in found.findings],
     )
