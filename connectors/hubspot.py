@@ -20,9 +20,10 @@ from consentry.connectors import hubspot_related as related
 from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
-from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
+from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Wanted, results
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
+from consentry.connectors.tombstones import FIELDS
 from consentry.errors import RetryLater, SourceFailed
 from consentry.model.batch import Batch
 
@@ -138,7 +139,7 @@ class HubSpot:
         with failing_as(SourceFailed):
             if (found := self._object(stream.name)) is not None:
                 wanted = Wanted(found, self._properties_of(stream.name, found), self._options(stream.name).archived)
-                yield from Read(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms).pages()
+                yield from related.with_merges(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
             elif (merged := _merged(stream.name)) is not None:
                 yield from related.merges(self.http, merged, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
             elif tie := _TIE.fullmatch(stream.name):
@@ -151,7 +152,7 @@ class HubSpot:
         if (found := self._object(name)) is not None:
             columns = [(fixed, pa.bool_() if fixed == "archived" else pa.string()) for fixed in FIXED]
             columns += [(each, pa.string()) for each in self._properties_of(name, found) if each not in FIXED]
-            return Stream(name, ("id",), pa.schema(columns), cursor=found.modified)
+            return Stream(name, ("id",), pa.schema([*columns, *FIELDS]), cursor=found.modified)
         if _merged(name) is not None:
             about = "Records that were merged away, each with the one that stands for it now."
             return Stream(name, ("id", "merged_id"), related.MERGE_SCHEMA, "updatedAt", about)

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient
+from consentry.connectors.tombstones import with_tombstones
 from consentry.errors import SourceFailed
 
 # v1 to v3 end in September 2027 (HubSpot changelog); this version was released on 2026-09-08.
@@ -209,13 +210,14 @@ class Read:
         columns: dict[str, pa.Array] = {
             name: pa.array([_text(record.get(name)) for record in records], pa.string()) for name in FIXED[:-1]
         }
-        columns["archived"] = pa.array([bool(record.get("archived")) for record in records], pa.bool_())
+        gone = [bool(record.get("archived")) for record in records]
+        columns["archived"] = pa.array(gone, pa.bool_())
         for name in names:
             columns[name] = pa.array([_text(record["properties"].get(name)) for record in records], pa.string())
         state = dict(self._state)
         if "fresh" in state:
             state["fresh"] = dict(state["fresh"])
-        return Page(pa.RecordBatch.from_pydict(columns), state)
+        return Page(with_tombstones(pa.RecordBatch.from_pydict(columns), gone), state)
 
 
 def body_of(answer: Answer) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from consentry.connectors.base import Page, State
-from consentry.connectors.http import HttpClient
+from consentry.connectors.http import HttpClient, HttpFailed
 from consentry.connectors.hubspot_read import (
     LIST_MAX,
     VERSION,
@@ -24,8 +24,11 @@ from consentry.connectors.hubspot_read import (
     repeated,
     results,
 )
+from consentry.connectors.tombstones import tombstones
 
 MERGED_IDS = "hs_merged_object_ids"
+# The kinds that HubSpot can merge.
+MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 ASSOCIATION_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("from_id", "to_id", "type_id", "category", "label")],
 )
@@ -54,6 +57,23 @@ def merges(http: HttpClient, found: ObjectType, state: State, *, now_ms: int, ov
             if merged != record["id"]
         ]
         yield Page(pa.RecordBatch.from_pylist(rows, MERGE_SCHEMA), page.state)
+
+
+def with_merges(http: HttpClient, wanted: Wanted, state: State, *, now_ms: int, overlap_ms: int) -> Iterator[Page]:
+    """Yield what changed of a kind of record, and before it tombstones of those that were merged into others."""
+    own = {name: value for name, value in state.items() if name != "merges"}
+    merged: State = state.get("merges", {})
+    if wanted.found.name in MERGEABLE and own.get("phase", "done") == "done":
+        try:
+            for page in merges(http, wanted.found, merged, now_ms=now_ms, overlap_ms=overlap_ms):
+                merged = page.state
+                yield Page(tombstones("id", page.records.to_pylist()), {**own, "merges": merged})
+        except HttpFailed as failed:
+            # An account without the property has no merges to tell of.
+            if failed.status != 400:
+                raise
+    for page in Read(http, wanted, own, now_ms=now_ms, overlap_ms=overlap_ms).pages():
+        yield Page(page.records, {**page.state, "merges": merged})
 
 
 def associations(http: HttpClient, first: str, second: str, state: State) -> Iterator[Page]:

@@ -16,6 +16,7 @@ from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_a
 from consentry.connectors.intercom_read import COLUMNS, MERGE_SCHEMA, ContactRead, companies, merges
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
+from consentry.connectors.tombstones import FIELDS
 from consentry.errors import RetryLater, SourceFailed
 
 # The newest description (Intercom-OpenAPI @8889625a); each version is answered for years, by this header.
@@ -110,6 +111,8 @@ class Intercom:
         if name not in COLUMNS:
             return None
         schema = pa.schema([(each, pa.string()) for each in self._columns(name)])
+        if name == "contacts":
+            schema = pa.schema([*schema, *FIELDS])
         return Stream(name, ("id",), schema, cursor="updated_at" if name == "contacts" else None)
 
     def _columns(self, name: str) -> tuple[str, ...]:

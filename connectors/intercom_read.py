@@ -18,6 +18,7 @@ import pyarrow as pa
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import HttpClient, HttpFailed
 from consentry.connectors.overlap import Overlap
+from consentry.connectors.tombstones import tombstones, with_tombstones
 from consentry.errors import RetryLater, SourceFailed
 
 PAGE = 150
@@ -47,10 +48,8 @@ class ContactRead:
     from which it goes on when the cursor ran out. seen, fresh: what the reads before and after know of the overlap.
     """
 
-    def __init__(
-        self, http: HttpClient, columns: Sequence[str], state: State, *, now: int, overlap: int, histories: bool = False
-    ) -> None:
-        self._http, self._columns, self._histories = http, columns, histories
+    def __init__(self, http: HttpClient, columns: Sequence[str], state: State, *, now: int, overlap: int) -> None:
+        self._http, self._columns = http, columns
         self._state: dict[str, Any] = {"phase": "read", "since": 0, "until": now, **state}
         if self._state["phase"] == "done":
             since = self._state["until"] - overlap
@@ -59,9 +58,14 @@ class ContactRead:
         self._overlap = Overlap(self._state["until"] - overlap, seen, fresh)
 
     def pages(self) -> Iterator[Page]:
-        """Yield the contacts, laid out in the columns."""
+        """Yield the contacts, laid out in the columns; before them tombstones of those that were merged into them."""
+        before = dict(self._state)
         for records, state in self.records():
-            yield Page(batch(records, self._columns), state)
+            gone = _merged(records)
+            if gone:
+                yield Page(tombstones("id", gone), before)
+            yield Page(with_tombstones(batch(records, self._columns), [False] * len(records)), state)
+            before = dict(state)
 
     def records(self) -> Iterator[tuple[list[dict[str, Any]], State]]:
         """Yield the contacts page by page, each with the state behind it."""
@@ -104,7 +108,7 @@ class ContactRead:
             "pagination": {**pagination, "starting_after": cursor} if cursor else pagination,
             "sort": {"field": "updated_at", "order": "ascending"},
         }
-        params = {"include_merge_history": "true"} if self._histories else None
+        params = {"include_merge_history": "true"}
         answer = self._http.request("POST", "/contacts/search", params=params, body=body, repeatable=True)
         return _object(answer.body)
 
@@ -120,18 +124,21 @@ class ContactRead:
 
 def merges(http: HttpClient, state: State, *, now: int, overlap: int) -> Iterator[Page]:
     """Yield one row for each contact that was merged into another: id (the one that stands), merged_id."""
-    for records, left_off in ContactRead(http, (), state, now=now, overlap=overlap, histories=True).records():
-        rows = [
-            {
-                "id": str(record["id"]),
-                "merged_id": str(merged["source_contact_id"]),
-                "merged_at": _instant(merged.get("merged_at")),
-                "updated_at": _instant(record.get("updated_at")),
-            }
-            for record in records
-            for merged in record.get("merge_history") or ()
-        ]
-        yield Page(pa.RecordBatch.from_pylist(rows, MERGE_SCHEMA), left_off)
+    for records, left_off in ContactRead(http, (), state, now=now, overlap=overlap).records():
+        yield Page(pa.RecordBatch.from_pylist(_merged(records), MERGE_SCHEMA), left_off)
+
+
+def _merged(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(record["id"]),
+            "merged_id": str(merged["source_contact_id"]),
+            "merged_at": _instant(merged.get("merged_at")),
+            "updated_at": _instant(record.get("updated_at")),
+        }
+        for record in records
+        for merged in record.get("merge_history") or ()
+    ]
 
 
 def companies(http: HttpClient, columns: Sequence[str], state: State) -> Iterator[Page]:

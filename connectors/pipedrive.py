@@ -17,6 +17,7 @@ from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_a
 from consentry.connectors.overlap import Overlap
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import RetryPolicy, retry_after
+from consentry.connectors.tombstones import FIELDS, with_tombstones
 from consentry.errors import RetryLater, SourceFailed
 
 PAGE = 500
@@ -106,7 +107,7 @@ class Pipedrive:
     def _stream(self, name: str) -> Stream:
         columns = (*COLUMNS[name], *self._own_fields(name))
         schema = pa.schema([(each, pa.bool_() if each == "is_deleted" else pa.string()) for each in columns])
-        return Stream(name, ("id",), schema, cursor="update_time")
+        return Stream(name, ("id",), pa.schema([*schema, *FIELDS]), cursor="update_time")
 
     def _own_fields(self, name: str) -> tuple[str, ...]:
         if name not in self._own:
@@ -204,8 +205,9 @@ class _Read:
     def _batch(self, records: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
         rows = [_row(record) for record in records]
         columns = {name: pa.array([_text(row.get(name)) for row in rows], pa.string()) for name in self._columns}
-        columns["is_deleted"] = pa.array([bool(row.get("is_deleted")) for row in rows], pa.bool_())
-        return pa.RecordBatch.from_pydict(columns)
+        gone = [bool(row.get("is_deleted")) for row in rows]
+        columns["is_deleted"] = pa.array(gone, pa.bool_())
+        return with_tombstones(pa.RecordBatch.from_pydict(columns), gone)
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:

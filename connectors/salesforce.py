@@ -18,6 +18,7 @@ from consentry.connectors.jwt_bearer import GRANT, assertion
 from consentry.connectors.retry import retry_after
 from consentry.connectors.salesforce_read import DATA, URL_QUERY, Read, Wanted
 from consentry.connectors.tokens import Login, TokenStore, token_endpoint
+from consentry.connectors.tombstones import FIELDS
 from consentry.errors import ConfigError, RetryLater, SourceFailed
 
 # The streams that need no `object`, by the names that other sources use.
@@ -174,7 +175,7 @@ class Salesforce:
             return Stream(name, ("id", "merged_id"), MERGE_SCHEMA, "updatedAt", about)
         fields = self._fields(name, found)
         columns = [(each, pa.bool_() if each == "IsDeleted" else pa.string()) for each in fields]
-        return Stream(name, ("Id",), pa.schema(columns), cursor=self._stamp(found))
+        return Stream(name, ("Id",), pa.schema([*columns, *FIELDS]), cursor=self._stamp(found))
 
     def _object(self, name: str) -> tuple[str | None, bool]:
         """Return the object of a stream, and whether the stream is about its merges."""
@@ -201,12 +202,12 @@ class Salesforce:
         return Wanted(found, fields, stamp, frozenset({stamp}), deleted=True, bulk=False, having=having)
 
     def _fields(self, name: str, found: str) -> tuple[str, ...]:
-        """Return the fields that are read: Id, the modified date and the deleted flag always among them."""
+        """Return the fields that are read: Id, the modified date and what tells of deletes always among them."""
         kinds = self._kinds(found)
         asked = self._options(name).fields
         chosen = [each for each, kind in kinds.items() if kind not in _UNREADABLE] if asked is None else list(asked)
-        flag = ["IsDeleted"] if "IsDeleted" in kinds else []
-        return tuple(dict.fromkeys(["Id", *chosen, self._stamp(found), *flag]))
+        flags = [each for each in ("IsDeleted", "MasterRecordId") if each in kinds]
+        return tuple(dict.fromkeys(["Id", *chosen, self._stamp(found), *flags]))
 
     def _stamp(self, found: str) -> str:
         kinds = self._kinds(found)

@@ -25,6 +25,7 @@ from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient, HttpFailed
 from consentry.connectors.overlap import Overlap
 from consentry.connectors.salesforce_bulk import Bulk
+from consentry.connectors.tombstones import with_tombstones
 from consentry.errors import SourceFailed
 
 # Winter '27; Salesforce keeps a version for at least three years.
@@ -169,11 +170,13 @@ def repeated(what: str) -> SourceFailed:
 
 
 def _with_flag(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Make IsDeleted the boolean that it is; everything else stays text."""
+    """Make IsDeleted the boolean that it is, and tombstones of deleted records; everything else stays text."""
     place = batch.schema.get_field_index("IsDeleted")
     if place < 0:
-        return batch
-    return batch.set_column(place, "IsDeleted", pc.equal(batch.column(place), "true"))
+        return with_tombstones(batch, [False] * batch.num_rows)
+    gone = pc.equal(batch.column(place), "true")
+    masters = batch["MasterRecordId"].to_pylist() if "MasterRecordId" in batch.schema.names else None
+    return with_tombstones(batch.set_column(place, "IsDeleted", gone), gone.to_pylist(), masters)
 
 
 def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

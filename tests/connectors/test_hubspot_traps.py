@@ -70,7 +70,7 @@ def test_a_contact_deleted_since_comes_as_a_tombstone_once(sandbox: Sandbox) -> 
     _at(sandbox, NOON + timedelta(hours=1))
     _delete(sandbox, 7)
     rows, state = _read(_hubspot(sandbox, "contacts", now=LATER), state)
-    assert [(row["id"], row["archived"]) for row in rows] == [("7", True)]
+    assert [(row["id"], row["archived"], row["_deleted"]) for row in rows] == [("7", True, True)]
     assert _read(_hubspot(sandbox, "contacts", now=LATER + timedelta(minutes=5)), state)[0] == []
 
 
@@ -88,6 +88,20 @@ def test_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sand
         ("5", "3"),
         ("5", "4"),
     }
+
+
+def test_a_merged_contact_comes_as_a_tombstone_that_leads_to_the_other(sandbox: Sandbox) -> None:
+    _, state = _read(_hubspot(sandbox, "contacts"))
+    _at(sandbox, NOON + timedelta(hours=1))
+    _post(sandbox, "/crm/objects/2026-09/contacts/merge", primaryObjectId="3", objectIdToMerge="4")
+    rows, state = _read(_hubspot(sandbox, "contacts", now=LATER), state)
+    assert [(row["id"], row["_deleted"], row["_merged_into"]) for row in rows] == [("4", True, "3"), ("3", False, None)]
+    assert _read(_hubspot(sandbox, "contacts", now=LATER + timedelta(minutes=5)), state)[0] == []
+
+
+def test_an_account_without_the_property_of_merges_is_read_all_the_same(sandbox: Sandbox) -> None:
+    del sandbox.hubspot.contacts.properties["hs_merged_object_ids"]
+    assert len(_read(_hubspot(sandbox, "contacts", properties=["email"]))[0]) == 250
 
 
 @pytest.mark.parametrize("kind", ["companies", "deals", "tickets"])

@@ -114,6 +114,10 @@ def test_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sand
     rows, _ = _read(_source(sandbox, "contacts_merged", now=LATER), state)
     assert {(row["id"], row["merged_id"]) for row in rows} == {(third, second), (third, first)}
     assert rows[0]["merged_at"] == "2026-03-02T12:40:00Z"
+    rows, _ = _read(_source(sandbox, now=LATER))
+    gone = {row["id"]: row["_merged_into"] for row in rows if row["_deleted"]}
+    assert gone == {first: third, second: third}
+    assert _numbers([row for row in rows if not row["_deleted"]]) == [4, 3]
 
 
 def test_a_read_resumes_at_every_page_boundary(sandbox: Sandbox, workspace: Workspace) -> None:

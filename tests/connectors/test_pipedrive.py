@@ -100,7 +100,7 @@ def test_a_deleted_deal_comes_as_a_tombstone(sandbox: Sandbox, company: Company)
     assert [row["is_deleted"] for row in rows] == [False]
     company.put("deals", [deal | {"is_deleted": True, "status": "deleted", "update_time": "2026-03-02T13:00:00Z"}])
     rows, _ = _read(_source(sandbox, "deals", now=LATER), state)
-    assert [(row["id"], row["is_deleted"]) for row in rows] == [("1", True)]
+    assert [(row["id"], row["is_deleted"], row["_deleted"]) for row in rows] == [("1", True, True)]
 
 
 def test_fields_of_ones_own_are_columns(sandbox: Sandbox, company: Company) -> None:

@@ -167,6 +167,9 @@ def test_a_merged_record_is_named_with_the_one_that_stands_for_it(sandbox: Sandb
     source = _source(sandbox, stream="contacts_merged")
     rows, _ = _read(source)
     assert rows == [{"id": master, "merged_id": _contact(2)["Id"], "updatedAt": SAME}]
+    for via in ("rest", "bulk"):
+        gone = {row["Id"]: row["_merged_into"] for row in _read(_source(sandbox, via=via))[0] if row["_deleted"]}
+        assert gone == {_contact(2)["Id"]: master, _contact(3)["Id"]: None}
 
 
 def test_bulk_results_end_at_the_locator_that_says_null(sandbox: Sandbox, org: Org) -> None:
