@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.parse import parse
-from consentry.segments.people import number_people
+from consentry.segments.people import number_profile
 from consentry.segments.segment import Segment
 from consentry.warehouse import DuckDBWarehouse
 
@@ -134,7 +134,7 @@ def build(warehouse: DuckDBWarehouse, people: int, events: int) -> None:
         f" ['mobile', 'desktop', 'tablet'][1 + CAST(floor(3 * {_chance('i', 7)}) AS INTEGER)] AS device"
         f" FROM range({people}) AS t(i)"
     )
-    number_people(warehouse)
+    number_profile(warehouse)
     for event, count in _counts(events):
         write_events(warehouse, event, people, count)
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from consentry.segments import ast
-from consentry.segments.bits import Mask
+from consentry.segments.bits import Column, Mask
 from consentry.segments.clock import Clock
-from consentry.segments.masks import Column, Panel, Words
+from consentry.segments.masks import Panel, Words
 
 QUICK = frozenset({"count", "sum", "avg", "min", "max", "first", "last"})
 SLICE_ROWS = 4_000_000

@@ -19,7 +19,7 @@ from consentry.errors import StopRun
 from consentry.segments import ast
 from consentry.segments.aggregates import SLICE_ROWS, Slice, is_quick, properties, read_slice
 from consentry.segments.ast import Type
-from consentry.segments.bits import Bits
+from consentry.segments.bits import Bits, Column
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.features import (
@@ -30,8 +30,9 @@ from consentry.segments.features import (
     rows_query,
     sequence_query,
 )
-from consentry.segments.masks import Column, Panel, Words, compares_texts, inputs
+from consentry.segments.masks import Panel, Words, compares_texts, inputs
 from consentry.segments.people import NUMBER, PERSONS, everyone, number_people
+from consentry.segments.scores import Figures, Scored, figures, score
 from consentry.warehouse import Warehouse
 
 # Columns of 64-bit floats that stand in memory at one time: 32 of 2 million people are 512 MB.
@@ -46,7 +47,7 @@ class Population:
 
     alive: who that is, out of all ordinals, or everyone of the chosen. places: the ordinals of the chosen, ascending,
     when columns and bits hold these alone. bits: who each atom holds for. thresholds: the value of each percentile.
-    kept: columns needed more than once.
+    figures: what each score knows of the population. kept: columns needed more than once.
     """
 
     warehouse: Warehouse
@@ -58,6 +59,7 @@ class Population:
     places: NDArray[np.int64] | None = None
     bits: dict[ast.Atom, Bits] = field(default_factory=dict)
     thresholds: dict[ast.Percentile, float | None] = field(default_factory=dict)
+    figures: dict[str, Figures | None] = field(default_factory=dict)
     kept: dict[ast.Value, Column] = field(default_factory=dict)
 
     @property
@@ -96,10 +98,12 @@ class Population:
     def decide(self, rules: Iterable[ast.Rule], *, keep: Iterable[ast.Value] = ()) -> None:
         """Fill `bits` and `thresholds` for the rules, and `kept` with the columns of the values in `keep`."""
         listed, kept = list(rules), list(keep)
-        percentiles = _percentiles(listed)
+        scores = _scores([*listed, *kept])
+        kept += [value for wanted in scores for value in self._definition(wanted).values]
+        percentiles = [found for found in _percentiles(listed) if found not in self.thresholds]
         wanted = dict.fromkeys(atom for rule in (*listed, *_populations(percentiles)) for atom in ast.atoms(rule))
         atoms = [atom for atom in wanted if not isinstance(atom, ast.InSegment | ast.Sequence)]
-        late = [atom for atom in atoms if len(_sources(atom)) > 1 or _has_percentile(atom)]
+        late = [atom for atom in atoms if len(_sources(atom)) > 1 or compares_with_everyone(atom)]
         keep_columns = _columns([*late, *kept, *(percentile.of for percentile in percentiles)])
         early = set(atoms).difference(late)
         for source in sorted({_source(column) for column in (*_columns(atoms), *keep_columns)}, key=str):
@@ -110,8 +114,36 @@ class Population:
                 self.bits[rule] = self._sequence(rule)
         constant = [atom for atom in early if not _sources(atom)]
         self._decide(constant, {})
-        self.thresholds.update((percentile, self._threshold(percentile)) for percentile in percentiles)
+        for each in scores:
+            self._score(each)
+        for percentile in percentiles:
+            if percentile not in self.thresholds:
+                self.thresholds[percentile] = self._threshold(percentile)
         self._decide(late, self.kept)
+
+    def _definition(self, wanted: ast.Score) -> Scored:
+        found = self.catalog.scored(wanted)
+        assert found is not None, "The checker lets only known scores through."
+        return found
+
+    def _score(self, wanted: ast.Score) -> None:
+        """Keep everyone's score, and what it needed to know of the population."""
+        definition = self._definition(wanted)
+        name = "rfm" if wanted.family == "rfm" else wanted.name
+        values = [self.kept[value] for value in definition.values]
+        if name not in self.figures:
+            alive = self.alive.mask()
+            self.figures[name] = figures(definition, [column[alive] for column in values], self.clock.now_us)
+        self.kept[wanted] = score(definition, wanted, values, self.figures[name], self.clock.now_us, self.words.number)
+
+    def score_again(self, scores: Iterable[ast.Score]) -> None:
+        """Work out scores from the columns that are kept, by the clock and the figures that stand here."""
+        for each in {*scores, *(value for value in self.kept if isinstance(value, ast.Score))}:
+            self._score(each)
+
+    def again(self, atom: ast.Atom) -> Bits:
+        """Decide an atom from the columns that are kept."""
+        return Bits.of(self._panel(self.kept).mask(atom))
 
     def _decide(self, atoms: Iterable[ast.Atom], columns: Mapping[ast.Value, Column]) -> None:
         panel = self._panel(columns)
@@ -213,15 +245,18 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     Raises StopRun when a table or column that the rules need is not there, and when a person stands in the
     profile table twice.
     """
-    _require(warehouse, PERSONS, ["person_id", *sorted(_names(rules))])
+    rules = [*rules, *(value for wanted in _scores(rules) for value in _values(catalog, wanted))]
+    carries = NUMBER in _require(warehouse, PERSONS, ["person_id", *sorted(_names(rules))])
     numbered: set[str] = set()
     for event, needed in _used_events(catalog, rules).items():
         found = _require(warehouse, event_table(event), ["person_id", "occurred_at", *needed])
         numbered |= {event} if NUMBER in found else set()
-    number_people(warehouse)
+    if not carries:
+        number_people(warehouse)
     words = Words(closed=not compares_texts(rules, lambda value: value_type(catalog, value) == "text"))
     words.learn(rules)
-    return Population(warehouse, catalog, clock, Layout(frozenset(numbered)), everyone(warehouse), words)
+    layout = Layout(frozenset(numbered), carries)
+    return Population(warehouse, catalog, clock, layout, everyone(warehouse, numbered=carries), words)
 
 
 def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
@@ -231,6 +266,8 @@ def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
             return catalog.attributes.get(name)
         case ast.Aggregate(function, event, prop) if prop is not None and function in ("first", "last"):
             return catalog.events[event][prop]
+        case ast.Score():
+            return catalog.score_type(value)
         case _:
             return None
 
@@ -284,7 +321,7 @@ def _source(column: ast.Value) -> Source:
 
 
 def _columns(nodes: Iterable[ast.Node]) -> list[ast.Value]:
-    found = (column for node in nodes for column in inputs(node) if not isinstance(column, ast.Percentile))
+    found = (column for node in nodes for column in inputs(node) if isinstance(column, ast.Name | ast.Aggregate))
     return list(dict.fromkeys(found))
 
 
@@ -292,8 +329,18 @@ def _sources(atom: ast.Atom) -> set[Source]:
     return {_source(column) for column in _columns([atom])}
 
 
-def _has_percentile(atom: ast.Atom) -> bool:
-    return any(isinstance(column, ast.Percentile) for column in inputs(atom))
+def compares_with_everyone(atom: ast.Atom) -> bool:
+    """Tell whether an atom has a percentile or a score: then what others do can change it."""
+    return any(isinstance(column, ast.Percentile | ast.Score) for column in inputs(atom))
+
+
+def _values(catalog: Catalog, wanted: ast.Score) -> Sequence[ast.Value]:
+    definition = catalog.scored(wanted)
+    return () if definition is None else definition.values
+
+
+def _scores(nodes: Iterable[ast.Node]) -> list[ast.Score]:
+    return list(dict.fromkeys(node for root in nodes for node, _ in ast.walk(root) if isinstance(node, ast.Score)))
 
 
 def _chunks(atoms: Sequence[ast.Atom]) -> Iterator[list[ast.Atom]]:

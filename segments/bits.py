@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 Mask = NDArray[np.bool_]
+# One value a person, NaN where it is missing.
+Column = NDArray[np.float64]
 Ordinals = NDArray[np.uint32]
 
 

@@ -53,6 +53,17 @@ def check_number(value: ast.Value, catalog: Catalog) -> list[RuleFault]:
     return checker.found
 
 
+def value_faults(value: ast.Value, catalog: Catalog) -> tuple[str | None, list[RuleFault]]:
+    """Return whether a value is a "number" or a "time", and its mistakes; it may not compare with the population."""
+    checker = _Checker(catalog, None)
+    kind = checker.value(value, None)
+    if isinstance(value, ast.Percentile | ast.Score):
+        checker.add(value, "a score is made of attributes and events, not of other scores and percentiles.")
+    elif kind is not None and _KIND[kind] not in _ORDERED:
+        checker.add(value, f"a number or a time is needed here, and this is {kind}.")
+    return (None if kind is None else _KIND[kind]), checker.found
+
+
 class _Checker:
     """Walk one rule. `scope` names the event whose properties can be used, None outside `where`."""
 
@@ -155,8 +166,8 @@ class _Checker:
                 return "timestamp"
             case ast.Name():
                 return self._name(value, scope)
-            case ast.Score(family, name):
-                self.add(value, f"{family}.{name} is not known: scores and models are not evaluated by this version.")
+            case ast.Score() if scope is None:
+                return self._score(value)
             case ast.Aggregate() if scope is None:
                 return self._aggregate(value)
             case ast.Percentile() if scope is None and not self._in_population:
@@ -208,6 +219,15 @@ class _Checker:
         if allowed is not None and _KIND[kind] not in allowed:
             self.add(value, f"{value.function} cannot be taken of {value.event}.{value.property}, which is {kind}.")
         return _result(value.function, kind)
+
+    def _score(self, value: ast.Score) -> Type | None:
+        kind = self.catalog.score_type(value)
+        if kind is None:
+            name = f"{value.family}.{value.name}"
+            known = self.catalog.score_names()
+            said = _hint(name, known) if known else "; declare it under 'scores:' of a segment file."
+            self.add(value, f"unknown score {name!r}{said}")
+        return kind
 
     def _percentile(self, value: ast.Percentile) -> Type | None:
         before = len(self.found)

@@ -45,11 +45,11 @@ class Clock:
                 return self.ago(duration.seconds), self.now_us
             case ast.CalendarDays(days):
                 today = self.now.astimezone(self.zone).date()
-                return self._midnight(today - timedelta(days=days - 1)), self.now_us
+                return self.midnight(today - timedelta(days=days - 1)), self.now_us
             case ast.BetweenAgo(low, high, unit):
                 return self.ago(high * ast.SECONDS[unit]), self.ago(low * ast.SECONDS[unit])
             case ast.Since(day):
-                return self._midnight(day), self.now_us
+                return self.midnight(day), self.now_us
             case ast.AnyWindow() | None:
                 return BEGINNING, self.now_us
 
@@ -57,5 +57,6 @@ class Clock:
         """Return the day of an instant, in the zone."""
         return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(self.zone).date()
 
-    def _midnight(self, day: date) -> int:
+    def midnight(self, day: date) -> int:
+        """Return when a day begins, in the zone."""
         return micros(datetime.combine(day, time(), self.zone).astimezone(UTC))

@@ -9,7 +9,7 @@ from datetime import datetime
 from consentry.segments import ast
 from consentry.segments.clock import Clock
 from consentry.segments.masks import inputs
-from consentry.segments.person import Judge, Known, Person, instant
+from consentry.segments.person import Judge, Known, Person, Scores, instant
 from consentry.segments.spell import spell, spell_constant, spell_value, spell_window
 
 _COMPARED: Mapping[ast.Comparison, str] = {
@@ -145,9 +145,10 @@ def explain(
     person: Person,
     clock: Clock,
     thresholds: Mapping[ast.Percentile, float | None] | None = None,
+    scores: Scores | None = None,
 ) -> Explanation:
     """Return each atom of a rule with the person's values and its verdict. It shows values: treat it as personal."""
-    judge = Judge(person, clock, thresholds)
+    judge = Judge(person, clock, thresholds, scores)
     reasons = [
         Reason(spell(atom), {spell_value(value): _shown(judge, value) for value in inputs(atom)}, judge.holds(atom))
         for atom in dict.fromkeys(ast.atoms(rule))

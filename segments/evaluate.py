@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from pyroaring import BitMap
+
+from consentry.segments import ast
 from consentry.segments.atoms import Population, open_population
 from consentry.segments.bits import Bits, bitmap
 from consentry.segments.catalog import Catalog
@@ -15,8 +18,10 @@ from consentry.segments.groups import assign
 from consentry.segments.holdout import Split, hold_out
 from consentry.segments.limits import Limits
 from consentry.segments.membership import make_tables, publish
+from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
-from consentry.segments.spell import spell_value
+from consentry.segments.state import State, fingerprint, spelled, write_state
+from consentry.segments.transitions import note_groups
 from consentry.segments.watch import Finding, Input, Sizes, watch
 from consentry.warehouse import Warehouse
 
@@ -28,7 +33,8 @@ class Evaluated:
     """What a run of the segments found.
 
     members, entered, left: people per segment; `left` also names segments that are no longer defined.
-    thresholds: the value of each percentile, as the rule spells it. findings: segments that are too small, stale or of
+    thresholds: the value of each percentile, as the rule spells it. figures: what each score knows of
+    the population (cut points, ranges). findings: segments that are too small, stale or of
     an unusual size. holdouts: how many members are held back. notes: sentences for a person to read.
     """
 
@@ -37,6 +43,7 @@ class Evaluated:
     entered: Mapping[str, int]
     left: Mapping[str, int]
     thresholds: Mapping[str, float | None]
+    figures: Mapping[str, Figures | None]
     findings: tuple[Finding, ...]
     holdouts: Mapping[str, Split]
     notes: tuple[str, ...]
@@ -64,23 +71,58 @@ def evaluate(
     inputs older than promised, each with a sentence. Raises StopRun when a table or column of the profile is missing.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    rules = [segment.rule for segment in segments if segment.rule is not None]
-    scores = [segment.group.score for segment in segments if segment.group and segment.group.score]
-    population = open_population(warehouse, catalog, Clock(now, catalog.zone()), [*rules, *scores])
-    population.decide(rules, keep=scores)
+    nodes = nodes_of(segments)
+    population = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes)
+    decide(segments, population)
     members = {name: bitmap(bits.ordinals()) for name, bits in decided(segments, population).items()}
+    return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale)
+
+
+def nodes_of(segments: Sequence[Segment]) -> list[ast.Rule | ast.Value]:
+    """Return the rules and the group scores of segments."""
+    rules = [segment.rule for segment in segments if segment.rule is not None]
+    return [*rules, *_group_scores(segments)]
+
+
+def _group_scores(segments: Sequence[Segment]) -> list[ast.Value]:
+    return [segment.group.score for segment in segments if segment.group and segment.group.score]
+
+
+def decide(segments: Sequence[Segment], population: Population) -> None:
+    """Decide everything that the segments need of a population."""
+    rules = [segment.rule for segment in segments if segment.rule is not None]
+    population.decide(rules, keep=_group_scores(segments))
+
+
+def finish(
+    population: Population,
+    segments: Sequence[Segment],
+    members: Mapping[str, BitMap],
+    *,
+    run_id: str,
+    limits: Limits,
+    stale: Mapping[Input, str],
+) -> Evaluated:
+    """Publish the members of each segment, with everything that is kept about a run, in one atomic step."""
+    warehouse, now = population.warehouse, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
+    thresholds = spelled(population.thresholds)
+    definition = fingerprint(segments, population.catalog)
+    people = bitmap(population.alive.ordinals())
     make_tables(warehouse)
     with warehouse.transaction():
         changes = publish(warehouse, members, now=now, run_id=run_id)
+        note_groups(warehouse, segments)
         holdouts = hold_out(warehouse, segments)
         findings = watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
+        write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
     return Evaluated(
         members=sizes.members,
         population=sizes.population,
         entered=changes.entered,
         left=changes.left,
-        thresholds={spell_value(percentile): value for percentile, value in population.thresholds.items()},
+        thresholds=thresholds,
+        figures=population.figures,
         findings=tuple(findings),
         holdouts=holdouts,
         notes=_notes(sizes, findings, holdouts),

@@ -27,24 +27,26 @@ Between = tuple[int, int] | None
 class Layout:
     """How the profile's tables lie in the warehouse.
 
-    numbered: the events whose table carries the ordinals and is sorted by them. chosen: read only the people whose
+    numbered: the events whose table carries the ordinals and is sorted by them. persons_numbered: whether the table
+    of people carries them. chosen: read only the people whose
     ordinals are in segment.chosen.
     """
 
     numbered: frozenset[str] = frozenset()
+    persons_numbered: bool = False
     chosen: bool = False
 
     def events(self, event: str) -> str:
         """Return where the events of a name come from, each with its person's ordinal."""
-        if event in self.numbered:
-            source = f"(SELECT * RENAME ({NUMBER} AS ordinal) FROM {event_table(event)})"
-        else:
-            source = f"{event_table(event)} JOIN {ORDINALS} USING (person_id)"
-        return f"{source} SEMI JOIN {CHOSEN} USING (ordinal)" if self.chosen else source
+        return self._numbered(event_table(event), event in self.numbered)
 
     def persons(self) -> str:
         """Return where the attributes come from, each person with the ordinal."""
-        source = f"{PERSONS} JOIN {ORDINALS} USING (person_id)"
+        return self._numbered(PERSONS, self.persons_numbered)
+
+    def _numbered(self, table: str, carries: bool) -> str:
+        joined = f"{table} JOIN {ORDINALS} USING (person_id)"
+        source = f"(SELECT * RENAME ({NUMBER} AS ordinal) FROM {table})" if carries else joined
         return f"{source} SEMI JOIN {CHOSEN} USING (ordinal)" if self.chosen else source
 
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from consentry.errors import StopRun
 from consentry.segments import ast
-from consentry.segments.bits import Bits
-from consentry.segments.masks import Column
+from consentry.segments.bits import Bits, Column
 from consentry.segments.segment import Segment
 
 

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from consentry.segments import ast
-from consentry.segments.bits import Mask
+from consentry.segments.bits import Column, Mask
 from consentry.segments.clock import Clock
 from consentry.segments.features import plain
 
-Column = NDArray[np.float64]
 Columns = Mapping[ast.Value, Column]
 _OTHER = -1.0
 
@@ -62,9 +60,9 @@ def compares_texts(rules: Iterable[ast.Node], is_text: Callable[[ast.Value], boo
     )
 
 
-def inputs(node: ast.Node) -> Iterator[ast.Name | ast.Aggregate | ast.Percentile]:
+def inputs(node: ast.Node) -> Iterator[ast.Name | ast.Aggregate | ast.Percentile | ast.Score]:
     """Yield the columns that an atom or a value needs, without those inside `where` and `over`."""
-    if isinstance(node, ast.Name | ast.Aggregate | ast.Percentile):
+    if isinstance(node, ast.Name | ast.Aggregate | ast.Percentile | ast.Score):
         yield node
         return
     for child in ast.children(node):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from consentry.segments import ast
 from consentry.segments.clock import Clock
-from consentry.segments.person import Judge, Person
+from consentry.segments.person import Judge, Person, Scores
 from consentry.segments.segment import Segment, steps
 
 
@@ -16,14 +16,15 @@ def memberships(
     person: Person,
     clock: Clock,
     thresholds: Mapping[ast.Percentile, float | None] | None = None,
+    scores: Scores | None = None,
 ) -> frozenset[str]:
     """Return the names of the person's segments: the answer that `evaluate` gives for them.
 
-    thresholds: the value of each percentile, from the last run over everyone.
+    thresholds: the value of each percentile, scores: what they know of the population; both from the last run.
     """
     known = {segment.name: segment for segment in segments}
     inside: set[str] = set()
-    judge = Judge(replace(person, segments=inside), clock, thresholds)
+    judge = Judge(replace(person, segments=inside), clock, thresholds, scores)
     held: set[str] = set()
     for step in steps(segments):
         if step.kind == "rule":

@@ -29,15 +29,17 @@ def number_people(warehouse: Warehouse) -> None:
     )
 
 
-def everyone(warehouse: Warehouse) -> Bits:
+def everyone(warehouse: Warehouse, *, numbered: bool = False) -> Bits:
     """Return who is in profile.person now, out of all numbers that were given.
 
+    numbered: profile.person carries the numbers itself.
     Raises StopRun when a person stands in the profile twice.
     """
     size = int(warehouse.sql(f"SELECT coalesce(max(ordinal) + 1, 0) AS n FROM {ORDINALS}")["n"][0].as_py())
     mask = np.zeros(size, dtype=np.bool_)
     rows = 0
-    for batch in warehouse.stream(f"SELECT o.ordinal FROM {PERSONS} AS p JOIN {ORDINALS} AS o USING (person_id)"):
+    joined = f"SELECT o.ordinal FROM {PERSONS} AS p JOIN {ORDINALS} AS o USING (person_id)"
+    for batch in warehouse.stream(f"SELECT {NUMBER} FROM {PERSONS}" if numbered else joined):
         mask[batch.column(0).to_numpy(zero_copy_only=False)] = True
         rows += batch.num_rows
     found = Bits.of(mask)
@@ -45,3 +47,14 @@ def everyone(warehouse: Warehouse) -> Bits:
         message = f"{PERSONS} has {rows:,} rows for {len(found):,} persons. Rebuild the profile."
         raise StopRun(message, code="profile_not_unique")
     return found
+
+
+def number_profile(warehouse: Warehouse) -> None:
+    """Number everyone, and write profile.person anew with the numbers in it and sorted by them."""
+    number_people(warehouse)
+    staged = f"{PERSONS}_numbered"
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {staged} AS SELECT p.*, o.ordinal AS {NUMBER} FROM {PERSONS} AS p"
+        f" JOIN {ORDINALS} AS o ON o.person_id = CAST(p.person_id AS VARCHAR) ORDER BY o.ordinal"
+    )
+    warehouse.publish({PERSONS: staged})

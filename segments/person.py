@@ -11,8 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+import numpy as np
+
 from consentry.segments import ast
+from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock, micros
+from consentry.segments.scores import Figures, score
 
 Plain = bool | int | float | str | date | datetime | None
 # What a value of a rule becomes: times are microseconds, booleans stay booleans, None is missing.
@@ -54,15 +58,30 @@ def plain(value: Plain) -> Known | None:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What scores are made of, and the figures of the population that the last run kept."""
+
+    catalog: Catalog
+    figures: Mapping[str, Figures | None]
+
+
 class Judge:
     """Decide any number of rules for one person at one time.
 
-    thresholds: what the run worked out for each percentile; a percentile that is not there is missing.
+    thresholds: what the run worked out for each percentile. scores: what scores are made of, and what the run knows of
+    the population. What is not there is missing.
     """
 
-    def __init__(self, person: Person, clock: Clock, thresholds: Mapping[ast.Percentile, float | None] | None = None):
+    def __init__(
+        self,
+        person: Person,
+        clock: Clock,
+        thresholds: Mapping[ast.Percentile, float | None] | None = None,
+        scores: Scores | None = None,
+    ):
         self.person, self.clock = person, clock
-        self._thresholds = thresholds or {}
+        self._thresholds, self._scores = thresholds or {}, scores
         self._events: dict[str, list[tuple[int, Event]]] = {}
         for event in person.events:
             at = micros(event.at)
@@ -118,7 +137,7 @@ class Judge:
                     self._features[value] = self._aggregate(value)
                 return self._features[value]
             case ast.Score():
-                return None
+                return self._score(value)
 
     def _chosen(self, event: str, where: ast.Rule | None, window: ast.Window | None) -> list[tuple[int, Event]]:
         low, high = self.clock.bounds(window)
@@ -140,6 +159,24 @@ class Judge:
         if value.function == "days_active":
             return len({self.clock.day(at) for at, _ in pairs})
         return _reduced(value.function, pairs)
+
+    def _score(self, wanted: ast.Score) -> Known | None:
+        definition = self._scores.catalog.scored(wanted) if self._scores else None
+        if definition is None or self._scores is None:
+            return None
+        known = self._scores.figures.get("rfm" if wanted.family == "rfm" else wanted.name)
+        found = [self.value(value) for value in definition.values]
+        values = [np.array([float(value) if isinstance(value, int | float) else np.nan]) for value in found]
+        names: list[str] = []
+
+        def word(name: str) -> float:
+            names.append(name)
+            return float(len(names) - 1)
+
+        number = float(score(definition, wanted, values, known, self.clock.now_us, word)[0])
+        if math.isnan(number):
+            return None
+        return names[int(number)] if self._scores.catalog.score_type(wanted) == "text" else number
 
     def _did(self, rule: ast.Sequence) -> bool:
         starts = [at for at, _ in self._chosen(rule.first, rule.first_where, rule.window)]

@@ -25,6 +25,7 @@ from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.files import Segment, read_segments
 from consentry.segments.limits import crowded
+from consentry.segments.score_files import read_scores
 from consentry.validation.contract import Contract, read_contract
 
 # What a profile never holds: the names and addresses by which anybody can tell who a person is.
@@ -127,6 +128,8 @@ def load_job(path: Path) -> Loaded:
     }
     profile = _contract(base, job.profile.contract, faults)
     catalog = Catalog(attributes=_attributes(profile) if profile else {}, events=job.events)
+    if profile:
+        catalog = read_scores(base / job.segments, catalog, faults)
     segments = read_segments(base / job.segments, catalog, faults) if profile else ()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
@@ -253,7 +256,7 @@ def _columns_used(stream: StreamBlock) -> list[tuple[str, str]]:
     used += [("properties", column) for column in stream.properties.values()]
     for identifier in stream.identifiers.values():
         used += [("identifiers", column) for column in (identifier.column, identifier.region) if column]
-    named = {"updated_at": stream.updated_at, "occurred_at": stream.occurred_at}
+    named = {"deleted": stream.deleted, "updated_at": stream.updated_at, "occurred_at": stream.occurred_at}
     named["properties_json"] = stream.properties_json
     named["event"] = stream.event.column if stream.event else None
     return used + [(key, column) for key, column in named.items() if column]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from consentry.consent.tokens import tokens
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
-from consentry.segments.people import NUMBER, ORDINALS, number_people
+from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
 from consentry.validation.run import validate_table
@@ -36,7 +36,7 @@ def build_profile(context: Context) -> dict[str, Any]:
     )
     imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
     _write_people(context)
-    number_people(warehouse)
+    number_profile(warehouse)
     for event in context.loaded.job.events:
         _write_events(context, event)
     context.audit.append(

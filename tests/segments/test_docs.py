@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consentry.config import Faults, Model
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check
 from consentry.segments.files import GroupBlock, GroupPlace, HoldoutBlock, Segment, SegmentBlock
+from consentry.segments.limits import Limits
 from consentry.segments.parse import parse
+from consentry.segments.score_files import PointsBlock, RfmBlock, ScoreBlock, WeightBlock, read_scores
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "segments.md").read_text("utf-8")
 RULES = re.findall(
     r"^\| [^|]+ \| `([^`]+)` \|$", PAGE.split("## Rules to start from")[1].split("## Segment files")[0], re.M
 )
-FILES = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if not block.startswith("tests:")]
+FILES = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if block.startswith(("segment", "group"))]
+(SCORES,) = (block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if block.startswith("rfm:"))
 
 
 def test_the_page_has_rules_and_files() -> None:
@@ -40,6 +45,22 @@ def test_each_file_of_the_page_is_read_without_fault(text: str, write: Callable[
     assert write(text)
 
 
-@pytest.mark.parametrize("model", [SegmentBlock, GroupBlock, GroupPlace, HoldoutBlock])
-def test_each_key_of_a_segment_file_is_documented(model: type[SegmentBlock]) -> None:
+def test_the_scores_of_the_page_are_read_without_fault(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "scores.yaml"
+    path.write_text(SCORES, encoding="utf-8")
+    events = {**catalog.events, "purchase": {**catalog.events["purchase"], "invoice": "text"}}
+    faults = Faults()
+    found = read_scores(path, replace(catalog, events=events), faults)
+    faults.check()
+    assert set(found.score_names()) == {
+        *("rfm.r", "rfm.f", "rfm.m", "rfm.segment"),
+        *("score.engagement", "score.points", "band.engagement"),
+    }
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Limits, ScoreBlock, WeightBlock, PointsBlock, RfmBlock, SegmentBlock, GroupBlock, GroupPlace, HoldoutBlock],
+)
+def test_each_key_of_a_segment_file_is_documented(model: type[Model]) -> None:
     assert [key for key in model.model_fields if not re.search(rf"\b{key}\b", PAGE)] == []

@@ -163,6 +163,21 @@ def test_who_stays_keeps_the_time_of_entry_and_changes_are_noted(
     ]
 
 
+def test_moves_from_one_stage_of_a_group_to_another_are_logged(
+    write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, now: datetime
+) -> None:
+    def buys(*days: int) -> Person:
+        return Person({}, [Event("purchase", now - timedelta(days=n), {"value": 300.0}) for n in days])
+
+    segments = write(LADDER)
+    populate({"p": buys(31), "q": buys(1, 2)})
+    decide(segments, run_id="r1")
+    populate({"p": buys(31, 1), "q": buys(1, 2)})
+    decide(segments, at=now + timedelta(hours=1), run_id="r2")
+    query = "SELECT person_id, from_segment, to_segment FROM segment.transition WHERE run_id = 'r2'"
+    assert [tuple(row.values()) for row in warehouse.sql(query).to_pylist()] == [("p", "lapsed", "high_value_recent")]
+
+
 def test_publishing_the_same_again_changes_nothing(
     write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse
 ) -> None:
