@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from consentry.model.names import quoted
 from consentry.pipeline.job import Job, StreamBlock
+from consentry.pipeline.standing import Standing, standing
 from consentry.warehouse import Warehouse
 
 CONSENT_TEXTS = (
@@ -45,6 +46,11 @@ def streams_of(job: Job, *entities: str) -> dict[tuple[str, str], StreamBlock]:
 def stream_table(zone: str, source: str, stream: str) -> str:
     """Name the table of a stream in a zone."""
     return f"{zone}.{source}__{stream}"
+
+
+def standing_of(warehouse: Warehouse, source: str, name: str, stream: StreamBlock) -> Standing:
+    """Return what counts of a clean stream: records that are gone at the source do not."""
+    return standing(warehouse, f"{source}__{name}", key=stream.primary_key, deleted=stream.deleted)
 
 
 def write_canonical(warehouse: Warehouse, job: Job) -> None:
@@ -120,24 +126,32 @@ def _customers(warehouse: Warehouse, job: Job) -> Iterable[str]:
                 continue
             value = quoted(columns[canonical]) if canonical in columns else "NULL"
             selected.append(f"CAST({value} AS {kind}) AS {quoted(canonical)}")
-        yield f"SELECT {', '.join(selected)} FROM {table}"
+        yield f"SELECT {', '.join(selected)} FROM {standing_of(warehouse, source, name, stream).living} AS rows"
 
 
 def _links(warehouse: Warehouse, job: Job) -> Iterable[str]:
     for (source, name), stream in streams_of(job, "customer", "event", "link").items():
-        table = stream_table("clean", source, name)
-        if not warehouse.has(table):
+        if not warehouse.has(stream_table("clean", source, name)):
             continue
-        record = _record_id(source, stream)
-        seen = f"max({_instant(stream.updated_at or stream.occurred_at)})"
-        for kind, identifier in stream.identifiers.items():
-            region = quoted(identifier.region) if identifier.region else f"'{identifier.region_code or ''}'"
-            value = f"CAST({quoted(identifier.column)} AS TEXT)"
-            yield (
-                f"SELECT {record} AS record_id, '{source}' AS source, {job.sources[source].trust} AS trust, "
-                f"'{kind}' AS type, {value} AS value, nullif(CAST({region} AS TEXT), '') AS region, {seen} AS seen_at "
-                f"FROM {table} WHERE {quoted(identifier.column)} IS NOT NULL GROUP BY 1, 5, 6"
-            )
+        found = standing_of(warehouse, source, name, stream)
+        parts = {found.living: _record_id(source, stream)}
+        if found.merged and stream.entity == "customer":
+            # What identified a record that was merged away identifies the one that took its place.
+            parts[found.merged] = f"'{source}:' || _stands_for_it"
+        for rows, record in parts.items():
+            yield from _identifiers(stream, rows, record, source=source, trust=job.sources[source].trust)
+
+
+def _identifiers(stream: StreamBlock, rows: str, record: str, *, source: str, trust: int) -> Iterable[str]:
+    seen = f"max({_instant(stream.updated_at or stream.occurred_at)})"
+    for kind, identifier in stream.identifiers.items():
+        region = quoted(identifier.region) if identifier.region else f"'{identifier.region_code or ''}'"
+        value = f"CAST({quoted(identifier.column)} AS TEXT)"
+        yield (
+            f"SELECT {record} AS record_id, '{source}' AS source, {trust} AS trust, "
+            f"'{kind}' AS type, {value} AS value, nullif(CAST({region} AS TEXT), '') AS region, {seen} AS seen_at "
+            f"FROM {rows} AS rows WHERE {quoted(identifier.column)} IS NOT NULL GROUP BY 1, 5, 6"
+        )
 
 
 def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
@@ -159,7 +173,8 @@ def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
             f"{_instant(stream.occurred_at)} AS occurred_at",
             *properties,
         ]
-        yield f"SELECT {', '.join(selected)} FROM {table} WHERE {_is_called(stream, event)}"
+        rows = standing_of(warehouse, source, name, stream).living
+        yield f"SELECT {', '.join(selected)} FROM {rows} AS rows WHERE {_is_called(stream, event)}"
 
 
 def _is_called(stream: StreamBlock, event: str) -> str:

@@ -82,7 +82,8 @@ class StreamBlock(Model):
     entity: what a record is; `link` is a stream that only ties identifiers together, `aggregate` one of figures about
     nobody in particular, which is checked and kept but never merged into profiles.
     mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
-    deleted: the column by which the source says that a record is gone: a flag, or the time of deletion.
+    deleted: the column by which the source says that a record is gone: a flag, or the time of deletion. Tombstones
+    (`_deleted`, `_merged_into`) need no name.
     allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
     properties_json: the column that holds event properties as a JSON object.
     freshness: how old its newest record may get, such as `2 days`, before segments that read it count as stale.

@@ -3,7 +3,8 @@
 A source tells that a record is gone with a row that has its key and `_deleted` = true (a tombstone); when the
 record was merged into another, `_merged_into` holds the key of that one. Tombstones stay in `raw`: no contract
 judges them. A record that comes back later, with a row behind its tombstone, lives again. Where a source marks
-its own rows instead (HubSpot's `archived`, Salesforce's `IsDeleted`), the stream names that column as `deleted`.
+its own rows instead (HubSpot's `archived`, Salesforce's `IsDeleted`), the stream names that column as `deleted`:
+a flag, or the time of deletion.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Standing:
 def standing(warehouse: Warehouse, stream: str, *, key: Sequence[str], deleted: str | None) -> Standing:
     """Return what counts of a stream (`source__stream`); the table itself when nothing can be gone."""
     clean, columns = f"clean.{quoted(stream)}", warehouse.columns(f"raw.{stream}")
-    marked = f"NOT coalesce(TRY_CAST({quoted(deleted)} AS BOOLEAN), false)" if deleted else "true"
+    marked = _unmarked(deleted) if deleted else "true"
     if "_deleted" not in columns:
         return Standing(f"(SELECT * FROM {clean} WHERE {marked})" if deleted else clean)
     tombstones = _tombstones(stream, key, merges="_merged_into" in columns)
@@ -43,6 +44,12 @@ def standing(warehouse: Warehouse, stream: str, *, key: Sequence[str], deleted: 
     if "_merged_into" not in columns or len(key) != 1:
         return Standing(living)
     return Standing(living, _merged(clean, tombstones, living, key[0]))
+
+
+def _unmarked(deleted: str) -> str:
+    """The condition that a flag is not set; a time of deletion sets it as well."""
+    text = f"CAST({quoted(deleted)} AS TEXT)"
+    return f"(nullif({text}, '') IS NULL OR coalesce(NOT TRY_CAST({text} AS BOOLEAN), false))"
 
 
 def _tombstones(stream: str, key: Sequence[str], *, merges: bool) -> str:
