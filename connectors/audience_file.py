@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from consentry.errors import DestinationFailed
 
 KEY = "member_id"
-# What a spreadsheet runs as a formula (OWASP, "CSV Injection"), and the mark that shows it as text.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet runs as a formula (OWASP, "CSV Injection"; ASVS 1.2.10 adds NUL), and the mark that shows it as
+# text. Full-width signs are taken for the plain ones in some languages.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MARK = "'"
 Member = Mapping[str, object]
 

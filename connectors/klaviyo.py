@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr
 
 from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
+from consentry.connectors.http_destination import Outcomes, accounted
 from consentry.connectors.klaviyo_import import ImportJob, matches
 from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity, profile
 from consentry.connectors.quota import Limit
@@ -64,6 +65,7 @@ class Klaviyo:
         key_fields=IDENTIFIERS,
         operations=frozenset({"add", "change", "remove"}),
         asynchronous=True,
+        quota=LIMITS,
     )
 
     def __init__(
@@ -107,34 +109,11 @@ class Klaviyo:
 
     def write(self, batch: Batch) -> Iterator[Outcome]:
         """Import the people into the list; each is Ok with the profile's id once the job says so."""
-        outcomes: dict[int, Outcome] = {}
-        taken: set[tuple[str, str]] = set()
-        sendable: list[tuple[int, dict[str, Any]]] = []
-        for place, row in enumerate(batch.rows):
-            made = profile(row)
-            key = identity(made["attributes"])
-            if key is None and row.remote_id is None:
-                outcomes[place] = Rejected("identifier_missing")
-            elif key is not None and key in taken:
-                outcomes[place] = Rejected("identifier_duplicate", key[0])
-            elif len(_encoded(made)) > PROFILE_BYTES:
-                outcomes[place] = Rejected("profile_too_large")
-            else:
-                taken |= {key} if key else set()
-                sendable.append((place, made))
-        with failing_as(DestinationFailed):
-            for part in _parts(sendable):
-                outcomes |= self._import(batch.audience, part)
-        return iter([outcomes[place] for place in range(len(batch.rows))])
+        return accounted(batch, self._write, self._find)
 
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Take the people off the list; one whom Klaviyo does not know is off it already."""
-        with failing_as(DestinationFailed):
-            ids = self._ids(batch.rows)
-            known = list(dict.fromkeys(id for id in ids if id is not None))
-            for first in range(0, len(known), MEMBERS_MAX):
-                self._take_off(batch.audience, known[first : first + MEMBERS_MAX])
-        return iter([Ok(id) for id in ids])
+        return accounted(batch, self._remove, self._find)
 
     def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
         """Return those of the profile ids that are on the list; the list is read until all are found."""
@@ -144,6 +123,36 @@ class Klaviyo:
             while wanted - found and (page := next(pages, None)) is not None:
                 found |= {item["id"] for item in page} & wanted
         return frozenset(found)
+
+    def _write(self, batch: Batch, outcomes: Outcomes) -> None:
+        taken: set[tuple[str, str]] = set()
+        sendable: list[tuple[int, dict[str, Any]]] = []
+        for place, row in enumerate(batch.rows):
+            made = profile(row)
+            key = identity(made["attributes"])
+            if key is None and row.remote_id is None:
+                outcomes.settle(place, Rejected("identifier_missing"))
+            elif key is not None and key in taken:
+                outcomes.settle(place, Rejected("identifier_duplicate", key[0]))
+            elif len(_encoded(made)) > PROFILE_BYTES:
+                outcomes.settle(place, Rejected("profile_too_large"))
+            else:
+                taken |= {key} if key else set()
+                sendable.append((place, made))
+        for part in _parts(sendable):
+            for place, outcome in self._import(batch.audience, part).items():
+                outcomes.settle(place, outcome)
+
+    def _remove(self, batch: Batch, outcomes: Outcomes) -> None:
+        ids = self._ids(batch.rows)
+        known = list(dict.fromkeys(id for id in ids if id is not None))
+        for first in range(0, len(known), MEMBERS_MAX):
+            self._take_off(batch.audience, known[first : first + MEMBERS_MAX])
+        for place, id in enumerate(ids):
+            outcomes.settle(place, Ok(id))
+
+    def _find(self, audience: str) -> None:
+        self.http.request("GET", f"/api/lists/{quote(audience, safe='')}", operation="lists")
 
     def _import(self, audience: str, part: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Outcome]:
         body = {
@@ -184,7 +193,7 @@ class Klaviyo:
             if refusal.status not in (400, 404):
                 raise
         # Without the list itself every half would fail in turn: this says so at once.
-        self.http.request("GET", f"/api/lists/{quote(audience, safe='')}", operation="lists")
+        self._find(audience)
         middle = len(ids) // 2
         for half in (ids[:middle], ids[middle:]) if middle else ():
             self._take_off(audience, half)

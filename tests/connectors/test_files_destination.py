@@ -94,3 +94,43 @@ def test_a_file_that_somebody_changed_is_not_overwritten(tmp_path: Path) -> None
     (tmp_path / "vips.csv").write_text("nothing of ours\n1\n")
     with pytest.raises(DestinationFailed, match="not as it was written"):
         Files(FilesConfig(), base=tmp_path).write(_batch("add", _row("ada")))
+
+
+HOSTILE = [
+    "a\nb",
+    "c\r\nd",
+    "e\0f",
+    "\0=1",
+    'g"h',
+    "#N/A",
+    "'",
+    "''x",
+    "\u2028",
+    "Ж",
+    "=cmd|' /C calc'!A0",
+    "\uff1d1",
+    "+447700900123",
+]
+
+
+@pytest.mark.parametrize("written_for", ["machines", "people"])
+def test_trap_20_hostile_cells_come_back_as_they_were(written_for: Any, tmp_path: Path) -> None:
+    files = Files(FilesConfig(written_for=written_for), base=tmp_path)
+    rows = [_row(f"p{n}", name=value) for n, value in enumerate(HOSTILE)]
+    list(files.write(_batch("add", *rows)))
+    list(files.write(_batch("add", _row("another", name="x"))))  # reads what was written, and writes it again
+    cells = [row["name"] for row in _members(tmp_path / "vips.csv").values()]
+    if written_for == "machines":
+        assert cells == [*HOSTILE, "x"]
+    else:
+        assert [cell[1:] if cell.startswith("'") else cell for cell in cells] == [*HOSTILE, "x"]
+        dangerous = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d")
+        assert not any(cell.startswith(dangerous) for cell in cells)
+
+
+def test_t65_numbers_begin_with_a_plus_for_machines_and_with_a_mark_for_people(tmp_path: Path) -> None:
+    row = Row("ada", {"phone": "+447700900123"}, {})
+    for written_for, wanted in (("machines", "+447700900123"), ("people", "'+447700900123")):
+        config = FilesConfig.model_validate({"folder": tmp_path / written_for, "written_for": written_for})
+        list(Files(config).write(_batch("add", row)))
+        assert (tmp_path / written_for / "vips.csv").read_text().splitlines()[1].endswith(f",{wanted}")

@@ -17,6 +17,7 @@ from consentry.connectors.klaviyo import Klaviyo, KlaviyoConfig
 from consentry.errors import DestinationFailed, RetryLater
 from consentry.model.batch import Batch, Operation, Row
 from consentry.testing.sandbox import Sandbox
+from tests.connectors.recorder import listening
 
 _accounts = count()
 
@@ -114,6 +115,14 @@ def test_a_lost_answer_is_sent_again_and_nobody_is_there_twice(
     assert len(sandbox.klaviyo.account.profiles) == 1
 
 
+def test_an_answer_that_never_comes_leaves_the_rows_unknown(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
+    sandbox.fault("lost_answer", match="profile-bulk-import-jobs", method="POST", seconds=0.01, times=50)
+    outcomes = klaviyo.write(_batch(list_id, _row(1)))
+    assert next(outcomes) == Unknown()
+    with pytest.raises(DestinationFailed, match="not known"):
+        next(outcomes)
+
+
 def test_consent_is_never_touched(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
     with sandbox.klaviyo.lock:
         profile, _ = sandbox.klaviyo.account.put({"email": "person1@example.com"})
@@ -134,17 +143,17 @@ def test_wrong_credentials_and_unknown_lists_are_sentences(sandbox: Sandbox, kla
     assert "401" in stranger.check().sentence and not stranger.check().ok
     assert klaviyo.check().ok
     with pytest.raises(DestinationFailed, match="refuses the credentials") as caught:
-        stranger.write(_batch("X", _row(1)))
+        list(stranger.write(_batch("X", _row(1))))
     assert "canary" not in repr(caught.value) + repr(stranger.http)
     for work in (klaviyo.write, klaviyo.remove):
         with pytest.raises(DestinationFailed, match="404"):
-            work(_batch("NOLIST", _row(1, "01SANDBOXUNKNOWN")))
+            list(work(_batch("NOLIST", _row(1, "01SANDBOXUNKNOWN"))))
 
 
 def test_a_used_up_day_pauses(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
     sandbox.fault("daily_limit", times=50)
     with pytest.raises(RetryLater):
-        klaviyo.write(_batch(list_id, _row(1)))
+        list(klaviyo.write(_batch(list_id, _row(1))))
 
 
 def test_large_batches_are_split_by_size(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
@@ -257,3 +266,37 @@ def _unfit(value: Any, schema: dict[str, Any], schemas: dict[str, Any], at: str)
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from _unfit(item, schema.get("items", {}), schemas, f"{at}/{number}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_requests_are_those_of_the_vendors_own_client(sandbox: Sandbox, list_id: str) -> None:
+    """klaviyo-api 25, which sends a later revision."""
+    package = pytest.importorskip("klaviyo_api", reason="Install the dependency group `reference`.")
+    recorder = _Recorder()
+    klaviyo = _klaviyo(sandbox.url("klaviyo"), transport=recorder)
+    (outcome,) = klaviyo.write(_batch(list_id, _row(1, given_name="Ada", tier="a")))
+    id = str(operation_id(outcome))
+    list(klaviyo.remove(_batch(list_id, _row(1, id), operation="remove")))
+    profile = {
+        "type": "profile",
+        "attributes": {"email": "person1@example.com", "first_name": "Ada", "properties": {"tier": "a"}},
+    }
+    job = {
+        "type": "profile-bulk-import-job",
+        "attributes": {"profiles": {"data": [profile]}},
+        "relationships": {"lists": {"data": [{"type": "list", "id": list_id}]}},
+    }
+    with listening({"data": {"type": "profile-bulk-import-job", "id": "1"}}) as heard:
+        client: Any = package.KlaviyoAPI("sandbox-klaviyo", max_retries=0, test_host=heard.url)
+        client.Profiles.bulk_import_profiles({"data": job})
+        client.Lists.remove_profiles_from_list(list_id, {"data": [{"type": "profile", "id": id}]})
+        theirs = [(method, path, body) for method, path, _, body in heard.requests]
+        for _, _, headers, _ in heard.requests:
+            assert headers["authorization"] == "Klaviyo-API-Key sandbox-klaviyo" and headers["revision"]
+    ours = [
+        (one.method, one.url.path.removeprefix("/klaviyo"), json.loads(one.content))
+        for one in recorder.seen
+        if one.content
+    ]
+    assert ours == theirs
+    recorder.close()
