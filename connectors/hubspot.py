@@ -21,6 +21,7 @@ from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, Sta
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
 from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Wanted, results
+from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
 from consentry.connectors.tombstones import FIELDS
@@ -139,13 +140,14 @@ class HubSpot:
         with failing_as(SourceFailed):
             if (found := self._object(stream.name)) is not None:
                 wanted = Wanted(found, self._properties_of(stream.name, found), self._options(stream.name).archived)
-                yield from related.with_merges(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
+                overlap_ms = self._overlap_ms
+                yield from ahead(related.with_merges(self.http, wanted, state, now_ms=now_ms, overlap_ms=overlap_ms))
             elif (merged := _merged(stream.name)) is not None:
                 yield from related.merges(self.http, merged, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
             elif tie := _TIE.fullmatch(stream.name):
-                yield from related.associations(self.http, tie["first"], tie["second"], state)
+                yield from ahead(related.associations(self.http, tie["first"], tie["second"], state))
             else:
-                yield from related.preferences(self.http, state)
+                yield from ahead(related.preferences(self.http, state))
 
     def _stream(self, name: str) -> Stream | None:
         """Describe a stream; None when the name means nothing here."""

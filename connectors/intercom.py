@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.intercom_read import COLUMNS, MERGE_SCHEMA, ContactRead, companies, merges
+from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
 from consentry.connectors.tombstones import FIELDS
@@ -97,11 +98,11 @@ class Intercom:
         with failing_as(SourceFailed):
             if stream.name == "contacts":
                 columns = self._columns("contacts")
-                yield from ContactRead(self.http, columns, state, now=now, overlap=self._overlap).pages()
+                yield from ahead(ContactRead(self.http, columns, state, now=now, overlap=self._overlap).pages())
             elif stream.name == "contacts_merged":
-                yield from merges(self.http, state, now=now, overlap=self._overlap)
+                yield from ahead(merges(self.http, state, now=now, overlap=self._overlap))
             else:
-                yield from companies(self.http, self._columns("companies"), state)
+                yield from ahead(companies(self.http, self._columns("companies"), state))
 
     def _stream(self, name: str) -> Stream | None:
         """Describe a stream; None when the name means nothing here."""

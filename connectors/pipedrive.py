@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.overlap import Overlap
+from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import RetryPolicy, retry_after
 from consentry.connectors.tombstones import FIELDS, with_tombstones
@@ -102,7 +103,8 @@ class Pipedrive:
         """Yield what changed since `state`, as text; lists and objects as JSON, is_deleted as boolean."""
         with failing_as(SourceFailed):
             columns = (*COLUMNS[stream.name], *self._own_fields(stream.name))
-            yield from _Read(self.http, stream.name, columns, state, self._now(), self._overlap).pages()
+            read = _Read(self.http, stream.name, columns, state, self._now(), self._overlap)
+            yield from ahead(read.pages())
 
     def _stream(self, name: str) -> Stream:
         columns = (*COLUMNS[name], *self._own_fields(name))

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as, vendor_code
 from consentry.connectors.jwt_bearer import GRANT, assertion
+from consentry.connectors.paging import ahead
 from consentry.connectors.retry import retry_after
 from consentry.connectors.salesforce_read import DATA, URL_QUERY, Read, Wanted
 from consentry.connectors.tokens import Login, TokenStore, token_endpoint
@@ -162,7 +163,7 @@ class Salesforce:
             assert found is not None
             wanted = self._merges(found) if merged else self._wanted(stream.name, found, state)
             read = Read(self.http, wanted, state, now=self._now(), overlap=self._overlap, sleep=self._sleep)
-            for page in read.pages():
+            for page in ahead(read.pages()):
                 yield Page(_merged_rows(page.records, wanted.stamp), page.state) if merged else page
 
     def _stream(self, name: str) -> Stream | None:

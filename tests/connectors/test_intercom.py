@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -158,9 +159,8 @@ def test_a_scroll_that_ran_out_is_begun_anew(sandbox: Sandbox, workspace: Worksp
 
 def test_a_scroll_of_somebody_else_pauses(sandbox: Sandbox, workspace: Workspace) -> None:
     workspace.put_companies({"id": str(n)} for n in range(1, 251))
-    source = _source(sandbox, "companies")
-    stream = source.discover()[0]
-    next(iter(source.read(stream, {})))
+    stream = _source(sandbox, "companies").discover()[0]
+    workspace.scrolls["of somebody else"] = (100, time.monotonic())
     with pytest.raises(RetryLater, match="scroll") as caught:
         list(_source(sandbox, "companies").read(stream, {}))
     assert caught.value.after == 60

@@ -120,10 +120,9 @@ def test_a_read_resumes_at_every_page_boundary_with_or_without_its_cursor(
     pages = list(source.read(stream, {}))
     assert len(pages) == 3
     for stop in (1, 2):
-        company.cursors_run_out = run_out
+        company.cursor_runs_out = run_out
         ids = [id for page in pages[:stop] for id in page.records["id"].to_pylist()]
         for page in source.read(stream, json.loads(json.dumps(pages[stop - 1].state))):
-            company.cursors_run_out = False
             ids += page.records["id"].to_pylist()
         assert len(ids) == len(set(ids)) == 1301
 

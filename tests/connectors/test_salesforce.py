@@ -133,11 +133,11 @@ def test_a_record_that_changes_while_it_is_read_comes_with_the_next_read(sandbox
     org.page_rows = 10
     org.put("Contact", [_contact(n) for n in range(1, 41)])
     source = _rest(sandbox)
-    pages = source.read(source.discover()[0], {})
-    first = next(pages)
+    stream = source.discover()[0]
+    first = next(source.read(stream, {}))
     org.cursors.clear()
     org.put("Contact", [_contact(35, "2026-03-02T12:01:00.000Z", LastName="Changed")])
-    rest = list(pages)
+    rest = list(source.read(stream, first.state))
     ids = [id for page in [first, *rest] for id in page.records["Id"].to_pylist()]
     assert len(ids) == len(set(ids)) == 39
     rows, _ = _read(_rest(sandbox, now=LATER), rest[-1].state)

@@ -47,8 +47,8 @@ class Pipedrive(PlainVendor):
         self.records: dict[str, dict[int, Json]] = {kind: {} for kind in KINDS}
         self.own_fields: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self.turned_away = 0
-        # Cursors that were given out before this ran out.
-        self.cursors_run_out = False
+        # Whether the next cursor that comes is one that ran out.
+        self.cursor_runs_out = False
         self._serial = 0
 
     def put(self, kind: str, records: Iterable[Mapping[str, Json]]) -> None:
@@ -114,7 +114,8 @@ class Pipedrive(PlainVendor):
             behind = json.loads(base64.b64decode(cursor, validate=True))
         except ValueError:
             behind = None
-        if behind is None or self.cursors_run_out:
+        if behind is None or self.cursor_runs_out:
+            self.cursor_runs_out = False
             raise self.invalid("cursor is not valid")
         return list(behind)
 
