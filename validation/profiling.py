@@ -89,7 +89,8 @@ def profile_load(
             c,
             rows=rows,
             known=found[f"n:{c.name}"],
-            distinct=found[f"d:{c.name}"],
+            # The estimate may be some percent too high.
+            distinct=min(found[f"d:{c.name}"], found[f"n:{c.name}"]),
             quiet=c.name in key or c.name in contract.private,
         )
         for c in columns

@@ -9,7 +9,18 @@ import typer
 from typer.exceptions import TyperException
 
 from consentry import __version__
-from consentry.cli import auditing, contracting, inspecting, letters, quarantining, running, sandboxing, starting, tasks
+from consentry.cli import (
+    auditing,
+    contracting,
+    inspecting,
+    letters,
+    qualifying,
+    quarantining,
+    running,
+    sandboxing,
+    starting,
+    tasks,
+)
 from consentry.cli.output import Output, console, report, report_fault_of_ours
 from consentry.errors import ConfigError, ConsentryError
 
@@ -33,6 +44,7 @@ app.add_typer(letters.app, name="dlq")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
+app.add_typer(qualifying.app, name="quality")
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 
