@@ -21,9 +21,10 @@ from typing import Any, Literal, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from consentry.connectors.consent_feeds import FEEDS
 from consentry.connectors.segment_events import flatten
 
-Format = Literal["csv", "jsonl", "segment", "parquet"]
+Format = Literal["csv", "jsonl", "segment", "parquet", "onetrust", "cookiebot", "event_consent"]
 MALFORMED = "_malformed"
 BATCH_ROWS = 10_000
 # A quoted CSV cell that runs over more lines than this has most likely lost its closing quote.
@@ -36,6 +37,8 @@ _SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
 }
 Record = dict[str, str | None]
+# Makes records of one JSON object; raises ValueError when it is none of its kind.
+Shape = Callable[[dict[str, Any]], Iterable[Record]]
 
 csv.field_size_limit(16_000_000)
 
@@ -66,8 +69,12 @@ def read_file(
         if kind == "csv":
             yield from _batches(islice(_csv(lines, delimiter or _delimiter(path)), skip, None))
         else:
-            shape = flatten if kind == "segment" else _as_text
+            shape = FEEDS.get(kind) or _one(flatten if kind == "segment" else _as_text)
             yield from _batches(islice(_json_lines(lines, shape), skip, None))
+
+
+def _one(shape: Callable[[dict[str, Any]], Record]) -> Shape:
+    return lambda value: [shape(value)]
 
 
 @contextmanager
@@ -162,18 +169,18 @@ def _cells(tape: _Tape, delimiter: str) -> Iterator[tuple[list[str] | None, str 
         yield None, tape.give_back_all_but_one()
 
 
-def _json_lines(lines: Iterable[str], shape: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+def _json_lines(lines: Iterable[str], shape: Shape) -> Iterator[Record]:
     for line in lines:
         if not line.strip():
             continue
         try:
             value = json.loads(line, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            value = None
-        record = shape(value) if isinstance(value, dict) and _is_clean([line]) else None
+            records = list(shape(value)) if isinstance(value, dict) and _is_clean([line]) else None
+        except (ValueError, RecursionError, OverflowError):
+            records = None
         # An escape can spell a character that no text may hold.
-        if record is not None and ("\\u" not in line or _is_clean(filter(None, record.values()))):
-            yield {**record, MALFORMED: None}
+        if records is not None and ("\\u" not in line or all(_is_clean(filter(None, one.values())) for one in records)):
+            yield from ({**record, MALFORMED: None} for record in records)
         else:
             yield {MALFORMED: _shown(line)}
 

@@ -13,6 +13,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from consentry.connectors.audience_file import AudienceFile, member_id
 from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Page, State, Stream
+from consentry.connectors.consent_feeds import COLUMNS as CONSENT_COLUMNS
+from consentry.connectors.consent_feeds import FEEDS
 from consentry.connectors.file_formats import MALFORMED, Format, Unreadable, format_of, read_file
 from consentry.connectors.folders import Folder, LocalFolder, RemoteFolder
 from consentry.connectors.segment_events import COLUMNS
@@ -44,7 +46,9 @@ class FileStream(ConnectorConfig):
 
     path: str = Field(description="The file, or a pattern such as orders-*.csv, below the folder; .gz is unpacked.")
     format: Format | None = Field(
-        default=None, description="csv, jsonl, segment or parquet; by default the suffix says it."
+        default=None,
+        description="csv, jsonl, parquet, segment, or a consent feed (onetrust, cookiebot, event_consent); by default "
+        "the suffix says it.",
     )
     encoding: str = Field(default="utf-8", description="The encoding of text files; a byte order mark is dropped.")
     delimiter: str | None = Field(
@@ -179,7 +183,7 @@ class Files:
                 return pq.read_schema(self._folder / files[0])
             except (pa.ArrowInvalid, OSError):
                 return pa.schema([])
-        columns = COLUMNS if options.format == "segment" else ()
+        columns = COLUMNS if options.format == "segment" else CONSENT_COLUMNS if options.format in FEEDS else ()
         return pa.schema([(column, pa.string()) for column in (*columns, MALFORMED)])
 
     def _audience(self, audience: str) -> AudienceFile:
