@@ -22,7 +22,7 @@ from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.mirror import mirror
 from consentry.consent.payload import Payloads
-from consentry.consent.policy import STRICTNESS, Destination, Policy
+from consentry.consent.policy import SIGNALS, STRICTNESS, Destination, Policy
 from consentry.consent.present import decide_now
 from consentry.consent.rules import ANY, Answer, PurposeRule, TargetRule
 from consentry.consent.rules_sql import DECISIONS, decide_all
@@ -125,7 +125,9 @@ class Gate:
         """Decide for all people and targets; write ops.decision(person_id, target, allow, reason, identifiers)."""
         for target in targets:
             self.admit(target)
-        return self._decide(warehouse, [self._rule(target) for target in targets])
+        told = [rule for target in targets for rule in self._signals(target).values()]
+        decided = self._decide(warehouse, [*[self._rule(target) for target in targets], *told])
+        return {target.name: decided[target.name] for target in targets}
 
     def decide_profile(self, warehouse: Warehouse) -> Decided:
         """Decide who may be profiled: the target `profile` of ops.decision. Without a purpose for it, nobody."""
@@ -141,8 +143,12 @@ class Gate:
         """
         payloads = self._payloads(target)
         joined = (
-            f"SELECT q.*, coalesce(d.identifiers, '') AS consentry_identifiers FROM ({query}) q "
-            f"LEFT JOIN {DECISIONS} d ON d.person_id = q.person_id AND d.target = $consentry_target"
+            "SELECT q.*, coalesce(d.identifiers, '') AS consentry_identifiers, s.granted AS consentry_granted "
+            f"FROM ({query}) q "
+            f"LEFT JOIN {DECISIONS} d ON d.person_id = q.person_id AND d.target = $consentry_target "
+            "LEFT JOIN (SELECT person_id, string_agg(split_part(target, '/', 2), ',') AS granted "
+            f"FROM {DECISIONS} WHERE allow AND split_part(target, '/', 1) = $consentry_target "
+            "AND target <> $consentry_target GROUP BY person_id) s ON s.person_id = q.person_id"
         )
         for batch in warehouse.stream(joined, consentry_target=target.name):
             yield payloads.hashed(batch)
@@ -160,11 +166,12 @@ class Gate:
         if operation == "remove":
             answers = {str(one["person_id"]): Answer("allow", frozenset(target.identifiers)) for one in people}
         else:
-            answers = self._decide_now(warehouse, target, people)
+            answers = self._decide_now(warehouse, self._rule(target), people)
+        granted = self._granted(warehouse, target, people) if operation != "remove" else {}
         rows, refused = [], []
         for one in people:
             person, answer = str(one["person_id"]), answers[str(one["person_id"])]
-            row = payloads.row(one, answer.kinds, operation) if answer.allow else None
+            row = payloads.row(one, answer.kinds, operation, granted.get(person, ())) if answer.allow else None
             if row is None:
                 refused.append((person, answer.reason if not answer.allow else "no_identifier"))
             else:
@@ -192,13 +199,39 @@ class Gate:
         ).to_pylist()
         return {rule.name: _decided(counted, rule.name) for rule in rules}
 
-    def _decide_now(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
+    def _granted(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, list[str]]:
+        """Return the consent signals that the ledger grants now, by person."""
+        found: dict[str, list[str]] = {}
+        for signal, rule in self._signals(target).items():
+            for person, answer in self._decide_now(warehouse, rule, people).items():
+                if answer.allow:
+                    found.setdefault(person, []).append(signal)
+        return found
+
+    def _signals(self, target: Target) -> dict[str, TargetRule]:
+        """Return the rule of each consent signal: an effective grant for every purpose, whatever its basis."""
+        rule = self._rule(target)
+        told = self.policy.destinations[target.destination].signals
+        return {
+            signal: replace(
+                rule,
+                name=f"{target.name}/{signal}",
+                purposes=tuple(self._consenting(purpose) for purpose in purposes),
+            )
+            for signal, purposes in told.items()
+        }
+
+    def _consenting(self, purpose: str) -> PurposeRule:
+        rule = self._purpose(purpose, self._now())
+        return replace(rule, basis=dict.fromkeys(rule.basis, "consent"))
+
+    def _decide_now(self, warehouse: Warehouse, rule: TargetRule, people: People) -> dict[str, Answer]:
         return decide_now(
             warehouse,
             self.ledger.store,
             Keyed(self._keyring),
             people,
-            rule=self._rule(target),
+            rule=rule,
             known_at=self._known(),
         )
 
@@ -273,7 +306,9 @@ def _unnamed(place: str, target: Target, destination: Destination) -> Iterator[s
             hint = did_you_mean(kind, destination.identifiers) or "."
             yield f"{place}: the policy names no identifier {kind!r} {where}.identifiers'{hint} It may not leave."
     for remote, column in target.fields.items():
-        if column not in destination.fields:
+        if remote in SIGNALS:
+            yield f"{place}: {remote!r} is a consent signal. Name its purposes {where}.signals'; no column states it."
+        elif column not in destination.fields:
             hint = did_you_mean(column, destination.fields) or "."
             what = f"{column!r} (for {remote!r})"
             yield f"{place}: the policy names no field {what} {where}.fields'{hint} It may not leave."

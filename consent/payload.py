@@ -16,6 +16,8 @@ from consentry.model.batch import Operation, Row, Value, payload_hash
 
 # Joined beside the golden columns: the types that may leave, with commas.
 LEAVING = "consentry_identifiers"
+# Beside them too: the consent signals that are granted, with commas.
+GRANTED = "consentry_granted"
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
 
 
@@ -46,6 +48,7 @@ class Payloads:
             if not isinstance(destination.fields[column], Drop)
         }
         self._hash_key = keyring.key("internal", "payload", "delivery")
+        self._signals = tuple(sorted(destination.signals))
         self._mapping = self._mapping_name()
 
     def _mapping_name(self) -> str:
@@ -55,16 +58,19 @@ class Payloads:
         text = json.dumps([self._place, self._version, rules, fields], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def row(self, one: Mapping[str, Value], kinds: Iterable[str], operation: Operation) -> Row | None:
+    def row(
+        self, one: Mapping[str, Value], kinds: Iterable[str], operation: Operation, granted: Iterable[str] = ()
+    ) -> Row | None:
         """Return the row of one person, or None when nothing in it could identify anybody there.
 
         one: a golden row with person_id and, where known, remote_id. kinds: the identifier types that may leave.
+        granted: the consent signals that the ledger grants.
         """
         identifiers = self._identifiers(one, frozenset(kinds))
         remote_id = one.get("remote_id")
         if not identifiers and (operation == "add" or remote_id is None):
             return None
-        fields = {} if operation == "remove" else self._values(one)
+        fields = {} if operation == "remove" else self._values(one) | self._told(granted)
         remote = None if remote_id is None else str(remote_id)
         return Row(str(one["person_id"]), identifiers, fields, remote)
 
@@ -79,7 +85,8 @@ class Payloads:
         for one in batch.to_pylist():
             identifiers = self._identifiers(one, frozenset(one[LEAVING].split(",")))
             people.append(one["person_id"])
-            hashes.append(self.hash(Row(one["person_id"], identifiers, self._values(one))))
+            values = self._values(one) | self._told((one.get(GRANTED) or "").split(","))
+            hashes.append(self.hash(Row(one["person_id"], identifiers, values)))
         return pa.RecordBatch.from_arrays([pa.array(people, pa.string()), pa.array(hashes, pa.string())], schema=HASHED)
 
     def _identifiers(self, one: Mapping[str, Value], kinds: frozenset[str]) -> dict[str, str]:
@@ -92,6 +99,11 @@ class Payloads:
             if left is not None:
                 found[kind] = left
         return found
+
+    def _told(self, granted: Iterable[str]) -> dict[str, Value]:
+        """Return each signal of the destination; what the ledger does not grant is denied."""
+        known = frozenset(granted)
+        return {signal: "granted" if signal in known else "denied" for signal in self._signals}
 
     def _values(self, one: Mapping[str, Value]) -> dict[str, Value]:
         return {

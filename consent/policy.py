@@ -35,6 +35,9 @@ _NEEDS_REF: Mapping[Basis, str] = {
     "legitimate_interests": "lia_ref",
 }
 States = Literal["granted", "denied", "withdrawn", "expired", "objected"]
+# Google's two (support.google.com/google-ads/answer/14310715); the connector spells them as its platform wants.
+Signal = Literal["ad_user_data", "ad_personalization"]
+SIGNALS: tuple[Signal, ...] = ("ad_user_data", "ad_personalization")
 # What is tried to take someone out again, in this order, until one works.
 Removal = Literal["remove_member", "replace_list", "delete_audience", "manual"]
 
@@ -81,6 +84,8 @@ class Destination(Model):
 
     min_segment: the fewest people an audience may have. min_change: the fewest who may join or leave it at once,
     so that the difference of two days shows nobody. child_directed: whose age is unknown is not sent.
+    signals: what a platform is told of a person's consent, as fields `granted` or `denied`: each is granted when the
+    ledger holds a grant for every purpose named, whatever the basis of the purpose.
     """
 
     connector: Name
@@ -90,6 +95,7 @@ class Destination(Model):
     purposes_all_of: Annotated[list[Name], Field(min_length=1)]
     identifiers: Annotated[dict[Name, IdentifierRule], Field(min_length=1)]
     fields: dict[Name, FieldRule] = Field(default_factory=dict)
+    signals: dict[Signal, Annotated[list[Name], Field(min_length=1)]] = Field(default_factory=dict)
     min_segment: Annotated[int, Field(ge=0)] = 50
     min_change: Annotated[int, Field(ge=0)] = 0
     child_directed: bool = False
@@ -254,10 +260,22 @@ def _contradictions(file: PolicyFile) -> Iterator[Finding]:
         yield from _undeclared(file, name, destination)
         yield from _untransferable(name, destination)
         yield from _exposed(file, name, destination)
+        yield from _untold(file, name, destination)
     if file.residence:
         yield from _misplaced(file.residence)
     if file.profiling and file.profiling.purpose not in file.purposes:
         yield ("profiling", "purpose"), _unknown_purpose(file, file.profiling.purpose)
+
+
+def _untold(file: PolicyFile, name: str, destination: Destination) -> Iterator[Finding]:
+    for signal, purposes in destination.signals.items():
+        where = ("destinations", name, "signals", signal)
+        for purpose in purposes:
+            if purpose not in file.purposes:
+                yield where, _unknown_purpose(file, purpose)
+            elif signal == "ad_user_data" and purpose not in destination.purposes_all_of:
+                # A platform goes on using whom it has: only a removal ends that, and only a purpose brings one.
+                yield where, f"The signal 'ad_user_data' needs {purpose!r}: add it to 'purposes_all_of' of {name!r}."
 
 
 def _misplaced(residence: Residence) -> Iterator[Finding]:

@@ -148,13 +148,12 @@ def decide_all(warehouse: Warehouse, rules: Sequence[TargetRule], *, known_us: i
     gather(warehouse, **bound)
     warehouse.sql(f"CREATE OR REPLACE TABLE ops.decision_new AS {_DECIDE}", shared_by=first.shared_by)
     forget(warehouse)
-    with warehouse.transaction():
-        if warehouse.has(DECISIONS):
-            warehouse.sql(f"DELETE FROM {DECISIONS} WHERE target IN (SELECT target FROM ops.rule_target)")
-            warehouse.sql(f"INSERT INTO {DECISIONS} BY NAME SELECT * FROM ops.decision_new")
-        else:
-            warehouse.sql(f"CREATE TABLE {DECISIONS} AS SELECT * FROM ops.decision_new")
-        warehouse.sql("DROP TABLE ops.decision_new")
+    if warehouse.has(DECISIONS):
+        warehouse.sql(
+            f"INSERT INTO ops.decision_new BY NAME SELECT * FROM {DECISIONS} "
+            "WHERE target NOT IN (SELECT target FROM ops.rule_target)"
+        )
+    warehouse.publish({DECISIONS: "ops.decision_new"})
 
 
 def _write_rules(warehouse: Warehouse, rules: Sequence[TargetRule], sources: dict[str, int]) -> None:

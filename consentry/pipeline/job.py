@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from consentry.config import Model, Name
 from consentry.consent.gate import Target
+from consentry.consent.signals.rows import SignalBlock
 from consentry.delivery.config import Sync
 from consentry.identity.config import IdentityConfig
 from consentry.segments.ast import Type
@@ -59,6 +60,10 @@ def _as_identifier(value: object) -> object:
     return {"column": value} if isinstance(value, str) else value
 
 
+def _as_signal(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
 class EventName(Model):
     """What the events of a stream are called: one `name` for all, or the word in a `column`.
 
@@ -82,9 +87,10 @@ class StreamBlock(Model):
     entity: what a record is; `link` is a stream that only ties identifiers together, `aggregate` one of figures about
     nobody in particular, which is checked and kept but never merged into profiles.
     mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
+    allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
     deleted: the column by which the source says that a record is gone: a flag, or the time of deletion. Tombstones
     (`_deleted`, `_merged_into`) need no name.
-    allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
+    signal: the consent platform whose payloads a stream of consent holds, in the column mapped to `payload`.
     properties_json: the column that holds event properties as a JSON object.
     freshness: how old its newest record may get, such as `2 days`, before segments that read it count as stale.
     """
@@ -101,6 +107,7 @@ class StreamBlock(Model):
     identifiers: dict[Name, Annotated[Identifier, BeforeValidator(_as_identifier)]] = Field(default_factory=dict)
     map: dict[Name, str] = Field(default_factory=dict)
     properties: dict[Name, str] = Field(default_factory=dict)
+    signal: Annotated[SignalBlock, BeforeValidator(_as_signal)] | None = None
     properties_json: str | None = None
     allow_empty: bool = False
     freshness: Seconds | None = None

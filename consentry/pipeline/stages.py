@@ -19,7 +19,8 @@ from consentry.consent.erased import set_aside_erased
 from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
-from consentry.pipeline.canonical import consent_query, stream_table, streams_of, write_canonical
+from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
+from consentry.pipeline.consenting import rows_for_ledger, told
 from consentry.pipeline.context import Context
 from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
@@ -197,8 +198,8 @@ def consent(context: Context) -> Result:
         )
         if top <= taken:
             continue
-        rows = warehouse.stream(consent_query(stream, source=source, table=table), rid=taken)
-        imported = context.ledger.record(_counted(context, rows), policy=context.loaded.policy)
+        policy, batches = context.loaded.policy, told(warehouse, stream, source=source, table=table, rid=taken)
+        imported = context.ledger.record(rows_for_ledger(_counted(context, batches), stream, policy), policy=policy)
         totals.update(new=imported.new, duplicate=imported.duplicate)
         refused.update(imported.refused)
         warehouse.sql("INSERT INTO ops.consent_taken VALUES ($s, $rid)", s=f"{source}__{name}", rid=top)
