@@ -12,7 +12,12 @@ from consentry.consent.gate import Gate, Target
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 
-_DECIDED = "JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
+_DECIDED = (
+    "JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
+    # The consent signals of a sync are decided as targets `<sync>/<signal>`.
+    " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
+    " WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = g.person_id"
+)
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
 
 
@@ -87,9 +92,9 @@ def _version(gate: Gate, target: Target) -> str:
 
 
 def fingerprint(warehouse: Warehouse) -> str:
-    """Return the SQL that names a golden record `g` under its decision `d`, with the parameter `$version`.
+    """Return the SQL that names a golden record `g` under its decision `d` and its signals `o`, with `$version`.
 
     64 bits that stay in the restricted zone: they say "look again", and are never compared across zones.
     """
     columns = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden")]
-    return f"hash($version, d.identifiers, {', '.join(columns)})"
+    return f"hash($version, d.identifiers, o.granted, {', '.join(columns)})"

@@ -153,15 +153,15 @@ class World:
         query = "UPDATE identity.golden SET plan = $plan WHERE person_id IN (SELECT unnest($ids::TEXT[]))"
         self.warehouse.sql(query, ids=ids, plan=plan)
 
-    def grant(self, numbers: Iterable[int]) -> None:
-        """Let people say yes to the newsletter."""
-        self._say(numbers, "granted")
+    def grant(self, numbers: Iterable[int], purpose: str = "newsletter") -> None:
+        """Let people say yes to a purpose."""
+        self._say(numbers, "granted", purpose)
 
-    def withdraw(self, numbers: Iterable[int]) -> None:
+    def withdraw(self, numbers: Iterable[int], purpose: str = "newsletter") -> None:
         """Let people take their consent back."""
-        self._say(numbers, "withdrawn")
+        self._say(numbers, "withdrawn", purpose)
 
-    def _say(self, numbers: Iterable[int], state: str) -> None:
+    def _say(self, numbers: Iterable[int], state: str, purpose: str) -> None:
         # Each word one second after the one before it, so that the last one said is the last one meant.
         self._said = max(self._said, self.gate.ledger.head()[0]) + 1
         at = START + timedelta(seconds=self._said)
@@ -172,7 +172,7 @@ class World:
                 "identifier_type": "email",
                 "identifier_value": email(n),
                 "region": None,
-                "purpose": "newsletter",
+                "purpose": purpose,
                 "state": state,
                 "method": "explicit",
                 "mechanism": "form",
