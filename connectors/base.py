@@ -209,7 +209,11 @@ class Destination(Connector, Protocol):
     """Where audiences go."""
 
     capabilities: Capabilities
-    api_calls: int
+
+    @property
+    def api_calls(self) -> int:
+        """Return how many requests were sent."""
+        ...
 
     def write(self, batch: Batch) -> Iterator[Outcome]:
         """Add or change the people of a batch in its audience: one outcome a row, in the order of the rows.

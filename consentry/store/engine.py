@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from sqlalchemy import event, exc
 
 from consentry.errors import StopRun
 
+_migrating = threading.Lock()
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -64,4 +66,6 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    # Alembic keeps the connection in a global while a migration runs.
+    with _migrating:
+        command.upgrade(config, "head")
