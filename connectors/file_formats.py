@@ -24,7 +24,11 @@ import pyarrow.parquet as pq
 from consentry.connectors.consent_feeds import FEEDS
 from consentry.connectors.segment_events import flatten
 
-Format = Literal["csv", "jsonl", "segment", "parquet", "onetrust", "cookiebot", "event_consent"]
+Format = Literal[
+    "csv", "jsonl", "segment", "parquet",
+    # Consent in what carries it, see `consentry.connectors.consent_feeds`.
+    "onetrust", "cookiebot", "segment_consent", "rudderstack_consent", "mparticle_consent", "tcf", "gpp",
+]  # fmt: skip
 MALFORMED = "_malformed"
 BATCH_ROWS = 10_000
 # A quoted CSV cell that runs over more lines than this has most likely lost its closing quote.

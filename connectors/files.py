@@ -47,8 +47,8 @@ class FileStream(ConnectorConfig):
     path: str = Field(description="The file, or a pattern such as orders-*.csv, below the folder; .gz is unpacked.")
     format: Format | None = Field(
         default=None,
-        description="csv, jsonl, parquet, segment, or a consent feed (onetrust, cookiebot, event_consent); by default "
-        "the suffix says it.",
+        description="csv, jsonl, parquet, segment, or a consent feed (onetrust, cookiebot, segment_consent, "
+        "rudderstack_consent, mparticle_consent, tcf, gpp); by default the suffix says it.",
     )
     encoding: str = Field(default="utf-8", description="The encoding of text files; a byte order mark is dropped.")
     delimiter: str | None = Field(

@@ -1,18 +1,15 @@
-"""Consent feeds: rows of what was said, never a grant that was not."""
+"""Consent feeds: what a platform sent is found and handed on as it came."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from reading import read
 
-from consentry.connectors.consent_feeds import COLUMNS, cookiebot, event_consent, one_trust
+from consentry.connectors.consent_feeds import COLUMNS, FEEDS
 from consentry.connectors.files import Files, FilesConfig, FileStream
 
 ADDRESS = "person1@example.com"
@@ -20,122 +17,92 @@ RECEIPT = {
     "identifier": ADDRESS,
     "identifierType": "Email",
     "receiptId": "r1",
-    "test": False,
     "interactionDate": "2026-03-02T10:00:00Z",
-    "consentDate": "2026-03-01T10:00:00Z",
-    "withdrawnDate": "2026-03-02T11:00:00Z",
     "purposes": [{"Id": "news", "TransactionType": "CONFIRMED"}, {"Id": "ads", "TransactionType": "WITHDRAWN"}],
 }
-# The published example of the cookie's form (sprtags.io, read-cookiebot-consent-state-sgtm), with a method.
-COOKIE = (
-    "{stamp:'abcd1234',necessary:true,preferences:false,statistics:true,marketing:true,"
-    "method:'explicit',ver:1,utc:1740000000000,region:'fr'}"
-)
+EVENT = {
+    "messageId": "m1",
+    "userId": "u1",
+    "anonymousId": "a1",
+    "timestamp": "2026-03-01T00:00:00Z",
+    "properties": {"page": "secret", "gpp": "DBABM"},
+    "context": {
+        "consent": {"categoryPreferences": {"Advertising": True}, "tcString": "CPXxRfAPXxRfA"},
+        "consentManagement": {"allowedConsentIds": ["C1"], "deniedConsentIds": ["C2"]},
+    },
+}
 
 
-def _said(rows: Any) -> list[tuple[Any, ...]]:
-    return [(row.get("identifier_type"), row.get("purpose"), row.get("state")) for row in rows]
+def _rows(feed: str, line: dict[str, Any]) -> list[dict[str, str | None]]:
+    return list(FEEDS[feed](line))
 
 
-def test_a_receipt_gives_a_row_a_purpose_with_the_date_of_what_was_done() -> None:
-    granted, withdrawn = one_trust(RECEIPT)
-    assert (granted["purpose"], granted["state"], granted["effective_at"]) == (
-        "news",
-        "CONFIRMED",
-        "2026-03-01T10:00:00Z",
+def test_a_receipt_is_handed_on_whole_for_every_identifier_it_names() -> None:
+    rows = _rows("onetrust", {**RECEIPT, "additionalIdentifiers": {"Phone": "+447700900001"}})
+    assert [(row["identifier_type"], row["identifier"]) for row in rows] == [
+        ("email", ADDRESS),
+        ("phone", "+447700900001"),
+    ]
+    assert {row["event_id"] for row in rows} == {"r1:email", "r1:phone"}
+    assert json.loads(rows[0]["payload"] or "")["purposes"] == RECEIPT["purposes"]
+
+
+def test_a_cookie_is_handed_on_as_it_came() -> None:
+    (row,) = _rows(
+        "cookiebot", {"cookie": "%7Bstamp:%27a%27%7D", "identifier": "42", "identifier_type": "customer_number"}
     )
-    assert (withdrawn["state"], withdrawn["effective_at"]) == ("WITHDRAWN", "2026-03-02T11:00:00Z")
-    assert (granted["identifier_type"], granted["identifier"]) == ("email", ADDRESS)
-    assert granted["event_id"] != withdrawn["event_id"]
+    assert (row["payload"], row["identifier_type"], row["identifier"]) == (
+        "%7Bstamp:%27a%27%7D",
+        "customer_number",
+        "42",
+    )
+    (anonymous,) = _rows("cookiebot", {"cookie": "-1"})
+    assert anonymous["identifier"] is None and anonymous["event_id"]
 
 
-def test_a_receipt_speaks_for_every_identifier_it_names() -> None:
-    rows = one_trust({**RECEIPT, "additionalIdentifiers": {"Phone": "+447700900001"}})
-    assert {(row["identifier_type"], row["purpose"]) for row in rows} == {
-        (kind, purpose) for kind in ("email", "phone") for purpose in ("news", "ads")
-    }
+@pytest.mark.parametrize(
+    ("feed", "payload"),
+    [
+        ("segment_consent", {"context": {"consent": EVENT["context"]["consent"]}}),  # type: ignore[index]
+        ("rudderstack_consent", {"context": {"consentManagement": EVENT["context"]["consentManagement"]}}),  # type: ignore[index]
+    ],
+)
+def test_of_an_event_only_its_consent_object_goes_on(feed: str, payload: dict[str, Any]) -> None:
+    user, anonymous = _rows(feed, EVENT)
+    assert (user["identifier_type"], anonymous["identifier_type"]) == ("user_id", "anonymous_id")
+    assert user["event_id"] != anonymous["event_id"]
+    assert json.loads(user["payload"] or "") == {**payload, "timestamp": "2026-03-01T00:00:00Z"}
+    assert user["effective_at"] == "2026-03-01T00:00:00Z"
 
 
-def test_a_test_receipt_is_dropped_and_a_status_that_is_read_is_understood() -> None:
-    assert list(one_trust({**RECEIPT, "test": True})) == []
-    rows = one_trust({**RECEIPT, "purposes": [{"purposeId": "news", "Status": "ACTIVE"}]})
-    assert _said(rows) == [("email", "news", "ACTIVE")]
+def test_strings_are_found_in_every_place_that_events_have_for_them() -> None:
+    assert [row["payload"] for row in _rows("tcf", EVENT)] == ["CPXxRfAPXxRfA"] * 2
+    assert [row["payload"] for row in _rows("gpp", EVENT)] == ["DBABM"] * 2
 
 
-def test_a_purpose_that_cannot_be_read_does_not_take_a_withdrawal_with_it() -> None:
-    rows = one_trust({**RECEIPT, "purposes": ["?", {"Id": "ads", "TransactionType": "WITHDRAWN"}]})
-    assert _said(rows) == [("email", None, None), ("email", "ads", "WITHDRAWN")]
+def test_mparticle_is_found_by_its_own_id() -> None:
+    state = {"gdpr": {"ads": {"consented": True, "timestamp_unixtime_ms": 1_740_000_000_000}}}
+    (row,) = _rows("mparticle_consent", {"mpid": "7", "consent_state": state})
+    assert (row["identifier_type"], json.loads(row["payload"] or "")) == ("mpid", {"consent_state": state})
 
 
-@pytest.mark.parametrize("value", [COOKIE, quote(COOKIE)])
-def test_a_cookie_gives_its_categories_and_necessary_is_none(value: str) -> None:
-    rows = list(cookiebot({"cookie": value}))
-    assert _said(rows) == [
-        ("cookiebot_stamp", "preferences", "declined"),
-        ("cookiebot_stamp", "statistics", "accepted"),
-        ("cookiebot_stamp", "marketing", "accepted"),
-    ]
-    assert {(row["effective_at"], row["region"], row["method"]) for row in rows} == {
-        ("2025-02-19T21:20:00.000Z", "fr", "explicit")
-    }
-    (first, *_) = cookiebot({"cookie": value, "identifier": "42", "identifier_type": "customer_number"})
-    assert (first["identifier_type"], first["identifier"]) == ("customer_number", "42")
+@pytest.mark.parametrize("feed", ["segment_consent", "rudderstack_consent", "mparticle_consent", "tcf", "gpp"])
+def test_an_event_that_says_nothing_of_consent_gives_nothing(feed: str) -> None:
+    assert _rows(feed, {"userId": "u1", "event": "viewed", "context": {"page": {}}}) == []
 
 
-@pytest.mark.parametrize("method", ["method:'implied',", "", "method:'EXPLICIT',"])
-def test_what_was_not_chosen_explicitly_is_never_accepted(method: str) -> None:
-    rows = cookiebot({"cookie": COOKIE.replace("method:'explicit',", method)})
-    assert {row["state"] for row in rows} == {"declined", "accepted_implied"}
-
-
-def test_a_region_that_asks_for_no_consent_gives_none() -> None:
-    assert list(cookiebot({"cookie": "-1"})) == []
-
-
-@given(st.text(max_size=60))
-def test_no_text_is_taken_for_a_cookie_by_mistake(text: str) -> None:
+@pytest.mark.parametrize(
+    ("feed", "line"),
+    [
+        ("onetrust", {"identifier": 5}),
+        ("onetrust", {"purposes": [{"Id": "news"}]}),
+        ("cookiebot", {"cookie": 5}),
+        ("segment_consent", {"context": {"consent": {}}}),
+    ],
+)
+def test_a_line_that_is_not_of_the_feed_is_not_taken(feed: str, line: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        list(cookiebot({"cookie": "{" + text}))
-
-
-def test_events_carry_categories_lists_and_strings() -> None:
-    event = {
-        "messageId": "m1",
-        "userId": "u1",
-        "timestamp": "2026-03-01T00:00:00Z",
-        "context": {
-            "consent": {"categoryPreferences": {"Advertising": True, "Analytics": False}, "tcString": "CPXxRfAPXxRfA"},
-            "consentManagement": {
-                "allowedConsentIds": ["C1", "C2"],
-                "deniedConsentIds": ["C2"],
-                "provider": "oneTrust",
-            },
-            "gpp": "DBABM",
-        },
-    }
-    rows = list(event_consent(event))
-    assert [(row.get("purpose"), row.get("state")) for row in rows] == [
-        ("Advertising", "true"),
-        ("Analytics", "false"),
-        ("C2", "denied"),
-        ("C1", "allowed"),
-        (None, None),
-        (None, None),
-    ]
-    assert [(row.get("signal_kind"), row.get("signal")) for row in rows[4:]] == [
-        ("tcf", "CPXxRfAPXxRfA"),
-        ("gpp", "DBABM"),
-    ]
-    assert len({row["event_id"] for row in rows}) == 6
-    assert {(row["identifier_type"], row["effective_at"]) for row in rows} == {("user_id", "2026-03-01T00:00:00Z")}
-
-
-def test_an_event_that_says_nothing_gives_nothing_and_mparticle_is_understood() -> None:
-    assert list(event_consent({"userId": "u1", "event": "viewed"})) == []
-    gdpr = {"ads": {"consented": True, "timestamp_unixtime_ms": 1_740_000_000_000}}
-    rows = list(event_consent({"mpid": "7", "consent_state": {"gdpr": gdpr}}))
-    assert _said(rows) == [("mpid", "ads", "true")]
-    assert rows[0]["effective_at"] == "2025-02-19T21:20:00.000Z"
+        _rows(feed, line)
 
 
 def test_files_of_feeds_are_read_and_resumed_like_any_other(tmp_path: Path) -> None:
@@ -145,5 +112,5 @@ def test_files_of_feeds_are_read_and_resumed_like_any_other(tmp_path: Path) -> N
     source = Files(FilesConfig(folder=tmp_path), streams={"receipts": stream})
     assert set(COLUMNS) <= set(source.discover()[0].schema.names)
     rows, _ = read(source, "receipts")
-    assert [row["_malformed"] for row in rows] == [None] * 10 + ['{"identifier": 5}', "no json"]
-    assert {row["event_id"] for row in rows[:10]} == {f"r{n}:{p}:email" for n in range(5) for p in ("news", "ads")}
+    assert [row["_malformed"] for row in rows] == [None] * 5 + ['{"identifier": 5}', "no json"]
+    assert {row["event_id"] for row in rows[:5]} == {f"r{n}:email" for n in range(5)}
