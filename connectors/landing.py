@@ -27,30 +27,34 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from consentry.connectors.arrow import Shape, with_system_columns
 from consentry.connectors.base import NoticesChanges, Page, Source, State, Stream
+from consentry.connectors.drift import Drift, Guard
 from consentry.errors import ConsentryError, SourceFailed, StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import DuckDBWarehouse
 
 TABLE_ROWS = 50_000
 PACKAGE_ROWS = 500_000
+SHAPE_CODES = ("schema_drift", "column_changed_type")
 _ZONE = "raw"
 Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """Which stream to land, and how."""
+    """Which stream to land, and how; drift: what happens when its columns change (`consentry.connectors.drift`)."""
 
     name: str
     mode: Literal["append", "snapshot"] = "append"
+    drift: Drift = "evolve"
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """How many rows of a stream this landing read."""
+    """How many rows of a stream this landing read; left_out: those that its drift rule did not let in."""
 
     stream: str
     rows: int
+    left_out: int = 0
 
 
 def land(
@@ -78,7 +82,19 @@ def land(
             raise SourceFailed(message, code="unknown_stream")
     place = _Place(name, warehouse, folder)
     place.recover([spec.name for spec in streams])
-    return [_Landing(source, known[spec.name], spec, place, run_id, progress).run() for spec in streams]
+    landed: list[Landed] = []
+    changed: SourceFailed | None = None
+    for spec in streams:
+        try:
+            landed.append(_Landing(source, known[spec.name], spec, place, run_id, progress).run())
+        except SourceFailed as error:
+            # A changed shape is the trouble of one stream; the others are read before it is told.
+            if error.code not in SHAPE_CODES:
+                raise
+            changed = changed or error
+    if changed:
+        raise changed
+    return landed
 
 
 class _Place:
@@ -174,6 +190,7 @@ class _Landing:
         self._run_id, self._progress = run_id, progress
         self._table = place.table(stream.name)
         self._shape = Shape(stream.name, place.warehouse.columns(self._table))
+        self._guard = Guard(stream.name, spec.drift, place.warehouse.columns(self._table))
         note = place.note(stream.name)
         self._state: State = note.get("state", {})
         self._next_rid: int = note.get("next_rid", 1)
@@ -194,7 +211,7 @@ class _Landing:
         if self._failure:
             raise self._failure
         self._drop_older()
-        return Landed(self._stream.name, self._rows)
+        return Landed(self._stream.name, self._rows, self._guard.dropped)
 
     def _is_unchanged(self) -> bool:
         if not (self._snapshot and self._state and isinstance(self._source, NoticesChanges)):
@@ -224,7 +241,7 @@ class _Landing:
         while not self._ended:
             try:
                 page = next(pages, None)
-                fitted = None if page is None else self._shape.fit(page.records)
+                fitted = None if page is None else self._guard.hold(self._shape.fit(page.records))
             except Exception as error:
                 # Kept for later, so that the pages before it are committed with their state.
                 self._failure, page, fitted = _as_ours(error, self._stream.name), None, None

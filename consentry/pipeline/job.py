@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from consentry.config import Model, Name
+from consentry.connectors.drift import Drift
 from consentry.consent.gate import Target
 from consentry.consent.signals.rows import SignalBlock
 from consentry.delivery.config import Sync
@@ -87,6 +88,8 @@ class StreamBlock(Model):
     entity: what a record is; `link` is a stream that only ties identifiers together, `aggregate` one of figures about
     nobody in particular, which is checked and kept but never merged into profiles.
     mode: `append` when each read brings what changed, `snapshot` when each read brings everything.
+    drift: what happens when the source's columns change: evolve takes new ones in, freeze stops the stream,
+    discard_value leaves new columns out, discard_row and quarantine leave out or set aside the records with them.
     allow_empty: an empty stream is not an alarm. max_shrink_pct: how much smaller a snapshot may get.
     deleted: the column by which the source says that a record is gone: a flag, or the time of deletion. Tombstones
     (`_deleted`, `_merged_into`) need no name.
@@ -99,6 +102,7 @@ class StreamBlock(Model):
     contract: str
     primary_key: Columns = Field(min_length=1)
     mode: Literal["append", "snapshot"] = "append"
+    drift: Drift = "evolve"
     options: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own model
     updated_at: str | None = None
     deleted: str | None = None

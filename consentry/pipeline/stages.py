@@ -57,7 +57,7 @@ def extract(context: Context) -> Result:
     remarks: list[str] = []
     for name, block in context.loaded.job.sources.items():
         source = context.loaded.source(name)
-        specs = [StreamSpec(stream, spec.mode) for stream, spec in block.streams.items()]
+        specs = [StreamSpec(stream, spec.mode, spec.drift) for stream, spec in block.streams.items()]
         found = land(
             source,
             name=name,
@@ -68,6 +68,11 @@ def extract(context: Context) -> Result:
             progress=_increments(context, "extract"),
         )
         landed |= {f"{name}__{item.stream}": item.rows for item in found}
+        remarks += [
+            f"{name}.{item.stream} has new columns; its drift rule kept {item.left_out:,} records from raw."
+            for item in found
+            if item.left_out
+        ]
         if isinstance(source, Remarks):
             remarks += source.remarks()
     return {"landed": landed, "remarks": remarks}
