@@ -1,1 +1,19 @@
 """The test kit: simulators, reference connectors and contracts for your own connectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from consentry.testing.source_contract import SourceContract
+
+__all__ = ["SourceContract"]
+
+
+def __getattr__(name: str) -> Any:
+    """Give the contracts when they are asked for: they need pytest, and the simulators do not."""
+    if name == "SourceContract":
+        from consentry.testing.source_contract import SourceContract
+
+        return SourceContract
+    raise AttributeError(name)
