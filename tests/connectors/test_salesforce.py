@@ -217,6 +217,7 @@ def test_hostile_text_survives_a_bulk_job(sandbox: Sandbox, org: Org) -> None:
         "\r\nCR",
         "a,b",
         "'",
+        "nul\0byte",
     ]
     org.put("Contact", [_contact(n, LastName=text) for n, text in enumerate(hostile, 1)])
     org.put("Contact", [_contact(99, LastName=None)])
