@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import httpx
 
 from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected, Retry, Unknown
-from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpClient, HttpFailed, Pause, TurnedAway, failing_as
+from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpClient, HttpFailed, Pause, TurnedAway
+from consentry.connectors.tokens import LoginRefused
 from consentry.errors import ConsentryError, DestinationFailed, RetryLater, SkipRecord
 from consentry.model.batch import Batch, Row
 
@@ -99,7 +100,7 @@ def accounted(
 
 def _meant(failed: HttpFailed, batch: Batch, find: Callable[[str], None]) -> ConsentryError:
     """Tell a refused batch from a destination that cannot be written at all."""
-    if failed.status not in REFUSALS:
+    if failed.status not in REFUSALS or isinstance(failed, LoginRefused):
         return DestinationFailed(str(failed), code=failed.code)
     try:
         find(batch.audience)
@@ -116,7 +117,7 @@ def halving(send: Callable[[Sequence[int]], None], places: Sequence[int], outcom
     try:
         send(places)
     except HttpFailed as failed:
-        if failed.status not in REFUSALS:
+        if failed.status not in REFUSALS or isinstance(failed, LoginRefused):
             raise
         code = failed.code
     if code is None:
@@ -189,8 +190,8 @@ class HttpDestination(ABC, Generic[C]):
             config.base_url,
             vendor=self.vendor,
             account=account or config.base_url,
-            headers=self._logged_in,
-            renew=self._renewed,
+            headers=self.headers,
+            renew=self.renew,
             limits=self.capabilities.quota,
             pause=type(self).pause,
             turned_away=type(self).turned_away,
@@ -202,15 +203,6 @@ class HttpDestination(ABC, Generic[C]):
     def api_calls(self) -> int:
         """Return how many requests were sent."""
         return self.http.calls
-
-    def _logged_in(self) -> Mapping[str, str]:
-        # A login that is refused is no refusal of the batch that waits for it.
-        with failing_as(DestinationFailed):
-            return self.headers()
-
-    def _renewed(self, refused: Mapping[str, str]) -> bool:
-        with failing_as(DestinationFailed):
-            return self.renew(refused)
 
     @abstractmethod
     def headers(self) -> Mapping[str, str]:

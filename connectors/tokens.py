@@ -43,6 +43,10 @@ EARLY = 60.0
 _KEPT = ("instance_url", "api_domain", "id", "scope")
 
 
+class LoginRefused(HttpFailed):
+    """A login that was refused: nothing that waited for it is at fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a vendor gave: the token for calls, the one for the next refresh, and when the first runs out.
@@ -249,4 +253,4 @@ def _refused(failed: HttpFailed, vendor: str) -> HttpFailed:
         f"{vendor} refuses the login ({failed.code}). Check client id, secret and refresh token in the environment; "
         "a refresh token that was used elsewhere is dead, log in anew for another."
     )
-    return HttpFailed(message, status=failed.status, code=failed.code)
+    return LoginRefused(message, status=failed.status, code=failed.code)
