@@ -1,9 +1,9 @@
-"""Salesforce as a source: any object by SOQL, the large ones through Bulk API 2.0, deletes and merges included."""
+"""Salesforce: any object by SOQL or Bulk API 2.0, deletes and merges included; records with a checkbox in return."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,15 +12,17 @@ import httpx
 import pyarrow as pa
 from pydantic import Field, SecretStr, model_validator
 
-from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
+from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as, vendor_code
 from consentry.connectors.jwt_bearer import GRANT, assertion
 from consentry.connectors.paging import ahead
 from consentry.connectors.retry import retry_after
 from consentry.connectors.salesforce_read import DATA, URL_QUERY, Read, Wanted
+from consentry.connectors.salesforce_records import CAPABILITIES, SalesforceRecords
 from consentry.connectors.tokens import Login, TokenStore, token_endpoint
 from consentry.connectors.tombstones import FIELDS
 from consentry.errors import ConfigError, RetryLater, SourceFailed
+from consentry.model.batch import Batch
 
 # The streams that need no `object`, by the names that other sources use.
 OBJECTS = {
@@ -63,6 +65,14 @@ class SalesforceConfig(ConnectorConfig):
     overlap_minutes: int = Field(
         default=10, ge=0, le=1440, description="How far each window reaches back into the last."
     )
+    object: str = Field(
+        default="Contact", pattern=r"^[A-Za-z]\w*$", description="As a destination: the object whose records are kept."
+    )
+    key: str = Field(
+        default="Email", pattern=r"^[A-Za-z]\w*$", description="As a destination: the unique field they are known by."
+    )
+    identifier: str = Field(default="email", description="As a destination: our identifier that stands for the key.")
+    create: bool = Field(default=False, description="As a destination: whether people who are not known are made.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -98,9 +108,11 @@ class Salesforce:
     Streams: contacts, leads, accounts, opportunities, campaign_members, individuals, contact_point_consents, or any
     name with the option `object`. contacts_merged (leads_merged, accounts_merged) tells which records were merged
     into which. Proof level C: simple-salesforce drives the same simulator; Salesforce publishes no description.
+    As a destination see `salesforce_records`.
     """
 
     Config: ClassVar[type[ConnectorConfig]] = SalesforceConfig
+    capabilities = CAPABILITIES
     StreamOptions: ClassVar[type[ConnectorConfig]] = SalesforceStream
 
     def __init__(
@@ -140,6 +152,26 @@ class Salesforce:
             transport=transport,
             sleep=sleep,
         )
+        self._records = SalesforceRecords(
+            self.http, object=config.object, key=config.key, identifier=config.identifier, create=config.create
+        )
+
+    @property
+    def api_calls(self) -> int:
+        """Return how many requests were sent."""
+        return self.http.calls
+
+    def write(self, batch: Batch) -> Iterator[Outcome]:
+        """Keep the records of a batch, and tick the audience's checkbox."""
+        return self._records.write(batch)
+
+    def remove(self, batch: Batch) -> Iterator[Outcome]:
+        """Untick the audience's checkbox."""
+        return self._records.remove(batch)
+
+    def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of the record ids whose checkbox is ticked."""
+        return self._records.lookup(audience, remote_ids)
 
     def check(self) -> Check:
         """Log in and read the org's limits."""

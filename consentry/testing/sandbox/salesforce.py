@@ -20,6 +20,7 @@ from consentry.testing.sandbox.limits import Limit, Window
 from consentry.testing.sandbox.plain import PlainVendor
 from consentry.testing.sandbox.salesforce_data import Objects, Row
 from consentry.testing.sandbox.salesforce_login import Logins
+from consentry.testing.sandbox.salesforce_writes import write
 from consentry.testing.sandbox.vendor import Call, Handler, Json, Operation, Refused, whole_number
 
 DATA = "/services/data/v67.0"
@@ -97,6 +98,8 @@ class Salesforce(PlainVendor):
             ("POST", f"{DATA}/jobs/query", self.start_job),
             ("GET", f"{DATA}/jobs/query/{{job}}", self.look_at_job),
             ("GET", f"{DATA}/jobs/query/{{job}}/results", self.job_results),
+            ("PATCH", f"{DATA}/composite/sobjects", self.composite_update),
+            ("PATCH", f"{DATA}/composite/sobjects/{{object}}/{{key}}", self.composite_upsert),
         ]
         login = Operation("POST", "/services/oauth2/token", self.log_in)
         # Salesforce takes every path with a slash behind it, too.
@@ -114,6 +117,14 @@ class Salesforce(PlainVendor):
     def limits(self, call: Call) -> Response:
         """GET limits: what is left of the day."""
         return self.json({"DailyApiRequests": {"Max": DAILY, "Remaining": DAILY - 1}})
+
+    def composite_update(self, call: Call) -> Response:
+        """PATCH records by their ids."""
+        return self.json(write(self, call, key=None))
+
+    def composite_upsert(self, call: Call) -> Response:
+        """PATCH records by another field, made where they are missing."""
+        return self.json(write(self, call, key=call.path("key")))
 
     def describe(self, call: Call) -> Response:
         """GET an object's fields."""
