@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from consentry.testing.sandbox import Sandbox
+from consentry.testing.sandbox.hubspot_contacts import Contact
 
 # The clients bring their own warnings, which are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -54,3 +55,22 @@ def test_hubspots_client_reads_searches_and_changes_contacts_and_lists(sandbox: 
     added = client.crm.lists.memberships_api.add(made.list.list_id, ["3", "999"])
     assert (added.records_ids_added, added.record_ids_missing) == (["3"], ["999"])
     assert sandbox.hubspot.members() == {"Newsletter": ["3"]}
+
+
+def test_hubspots_client_reads_companies_and_associations(sandbox: Sandbox) -> None:
+    """hubspot-api-client 12: v3 objects, v4 associations."""
+    package = pytest.importorskip("hubspot", reason="Install the dependency group `reference`.")
+    v4: Any = pytest.importorskip("hubspot.crm.associations.v4")
+    client: Any = package.HubSpot(access_token="sandbox-hubspot", host=sandbox.url("hubspot"))
+    at = "2026-03-02T11:00:00Z"
+    values = {"hs_object_id": "7", "hs_lastmodifieddate": at, "createdate": at, "name": "Acme"}
+    sandbox.hubspot.kinds["companies"].put(Contact(7, dict(values), at, at))
+    assert client.crm.companies.basic_api.get_page(properties=["name"]).results[0].properties["name"] == "Acme"
+    for company in ("7", "8"):
+        sandbox.hubspot.related.associate(("contacts", "3"), ("companies", company), 279, None)
+    request = v4.BatchInputPublicFetchAssociationsBatchRequest(
+        inputs=[v4.PublicFetchAssociationsBatchRequest(id="3"), v4.PublicFetchAssociationsBatchRequest(id="4")]
+    )
+    found = client.crm.associations.v4.batch_api.get_page("contacts", "companies", request)
+    assert [str(to.to_object_id) for to in found.results[0].to] == ["7", "8"]
+    assert found.results[0].to[0].association_types[0].type_id == 279

@@ -93,7 +93,7 @@ class HubSpot(Vendor):
             self._at("DELETE", f"{OBJECTS}/{{id}}", self.archive),
             self._at("GET", "/crm/properties/2026-09/{type}", self.list_properties),
             *(self._at(method, path, handler) for method, path, handler in self.lists.table()),
-            *(Operation("POST", path, handler, _ACCOUNT, "account") for path, handler in self.related.table()),
+            *(Operation("POST", path, does, _ACCOUNT, "account", older) for path, does, older in self.related.table()),
         ]
 
     def members(self) -> dict[str, list[str]]:

@@ -42,12 +42,13 @@ class HubSpotRelated:
         # e-mail -> when its owner opted out of everything
         self.opted_out: dict[str, str] = {}
 
-    def table(self) -> list[tuple[str, Handler]]:
-        """List the operations."""
+    def table(self) -> list[tuple[str, Handler, tuple[str, ...]]]:
+        """List the operations, each with its path in the version before."""
+        former = ("/crm/v4/associations/{first}/{second}/batch/read",)
         return [
-            (ASSOCIATIONS, self.read_associations),
-            (f"{STATUSES}/read", self.read_statuses),
-            (f"{STATUSES}/unsubscribe-all/read", self.read_opt_outs),
+            (ASSOCIATIONS, self.read_associations, former),
+            (f"{STATUSES}/read", self.read_statuses, ()),
+            (f"{STATUSES}/unsubscribe-all/read", self.read_opt_outs, ()),
         ]
 
     def associate(self, first: tuple[str, str], second: tuple[str, str], type_id: int, label: str | None) -> None:
