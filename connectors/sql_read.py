@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from consentry.connectors.base import Page, State
 from consentry.connectors.sql_keys import KnownKeys
@@ -88,12 +90,13 @@ class SqlRead:
         elif wanted.cursor and self._state.get("from") is not None:
             query = query.where(order[0] >= self._low(from_json(self._state["from"])))
         edge = self._edge(connection)
-        for rows in self._streamed(connection, query):
-            new = [row for row in rows if self._is_new(row, edge)]
-            self._state["after"] = [to_json(rows[-1][self._place[column.name]]) for column in order]
-            if wanted.cursor:
-                self._state["top"] = self._state["after"][0]
-            yield Page(batch(new, wanted.schema, wanted.name), self._written())
+        with closing(self._streamed(connection, query)) as parts:
+            for rows in parts:
+                new = [row for row in rows if self._is_new(row, edge)]
+                self._state["after"] = [to_json(rows[-1][self._place[column.name]]) for column in order]
+                if wanted.cursor:
+                    self._state["top"] = self._state["after"][0]
+                yield Page(batch(new, wanted.schema, wanted.name), self._written())
 
     def _without_cursor(self, connection: sa.Connection) -> Iterator[Page]:
         wanted = self._wanted
@@ -101,9 +104,10 @@ class SqlRead:
         query = sa.select(wanted.rows).where(wanted.rows.c[wanted.cursor or ""].is_(None)).order_by(*order)
         if "after" in self._state:
             query = query.where(_behind(order, [from_json(value) for value in self._state["after"]]))
-        for rows in self._streamed(connection, query):
-            self._state["after"] = [to_json(rows[-1][self._place[column.name]]) for column in order]
-            yield Page(batch(rows, wanted.schema, wanted.name), self._written())
+        with closing(self._streamed(connection, query)) as parts:
+            for rows in parts:
+                self._state["after"] = [to_json(rows[-1][self._place[column.name]]) for column in order]
+                yield Page(batch(rows, wanted.schema, wanted.name), self._written())
 
     def _gone(self, connection: sa.Connection, known: KnownKeys) -> Iterator[Page]:
         """Compare the keys of now with those of the last read; each that is gone comes as a tombstone."""
@@ -117,13 +121,17 @@ class SqlRead:
             yield Page(keys.append_column(pa.field("_deleted", pa.bool_()), deleted), self._written())
         self._state["generation"] = before + 1
 
-    def _streamed(self, connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+    def _streamed(
+        self, connection: sa.Connection, query: sa.Select[Any]
+    ) -> Generator[Sequence[sa.Row[Any]], None, None]:
         found = connection.execution_options(stream_results=True, max_row_buffer=PAGE_ROWS).execute(query)
         try:
             while rows := found.fetchmany(PAGE_ROWS):
                 yield rows
         finally:
-            found.close()
+            # A reader that was given up may find the connection closed before its cursor.
+            with suppress(exc.SQLAlchemyError):
+                found.close()
 
     def _enter(self, phase: str) -> None:
         self._state["phase"] = phase

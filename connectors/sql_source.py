@@ -109,8 +109,8 @@ class Sql:
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield the rows that changed since `state`, in the order of the cursor; then which ones are gone."""
         wanted = self._find(stream.name)
-        with self._guarded(), self._connected() as connection:
-            yield from SqlRead(wanted, state).pages(connection)
+        with self._guarded(), self._engine.connect() as connection:
+            yield from SqlRead(wanted, state).pages(self._careful(connection))
 
     @property
     def _where(self) -> str:
@@ -169,14 +169,12 @@ class Sql:
             names = connection.execute(sa.text(f"SELECT * FROM ({escaped}) AS q WHERE 1 = 0")).keys()
         return sa.text(escaped).columns(*(sa.column(name) for name in names)).subquery("q")
 
-    @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
-        with self._engine.connect() as connection:
-            if self._engine.dialect.name == "postgresql":
-                # One snapshot for rows and keys; and nothing that the job's query says can write.
-                options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-                connection = connection.execution_options(**options)
-            yield connection
+    def _careful(self, connection: sa.Connection) -> sa.Connection:
+        if self._engine.dialect.name != "postgresql":
+            return connection
+        # One snapshot for rows and keys; and nothing that the job's query says can write.
+        options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return connection.execution_options(**options)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
