@@ -30,8 +30,7 @@ from consentry.connectors.room import hold_off
 from consentry.errors import ConsentryError, RetryLater, StopRun
 
 MAX_BYTES = 64_000_000
-# An answer that goes to a file on the disk may be longer; some exports give 4 GB.
-MAX_FILE_BYTES = 8_000_000_000
+MAX_FILE_BYTES = 8_000_000_000  # of an answer that goes to a file; some exports give 4 GB
 # Calls of one account under way at once; Mailchimp and GA4 refuse the eleventh.
 AT_ONCE = 8
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -282,8 +281,8 @@ class HttpClient:
     def _read(self, call: _Call, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         readable, body = _parsed(raw)
         if 200 <= status < 300:
-            if not readable:
-                raise self._lost(call, "sent an answer that is not JSON")
+            if not readable or (call.into and "html" in headers.get("content-type", "")):
+                raise self._lost(call, "sent something else than was asked for")
             return Answer(status, headers, body)
         full = status == 429 or self._turned_away(status, headers, body)
         away = full or status in TURNED_AWAY

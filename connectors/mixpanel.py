@@ -159,9 +159,10 @@ class Mixpanel:
                 self._export(first, last, cast(BinaryIO, file))
                 for rows, behind in read_lines(lambda: _from_start(file), self._event, mark):
                     yield Page(text_batch(rows, EVENT_COLUMNS), {**reading, "mark": dict(behind)})
-            state = {"next": (last + timedelta(days=1)).isoformat()}
-            yield Page(text_batch([], EVENT_COLUMNS), state)
             first = last + timedelta(days=1)
+            # The days that may change are read again by the next run, not within this one.
+            state = {"next" if first > today else "from": first.isoformat()}
+            yield Page(text_batch([], EVENT_COLUMNS), state)
 
     def _end(self, first: date, today: date) -> date:
         return min(first + timedelta(days=self._config.window_days - 1), today)
@@ -210,21 +211,28 @@ class Mixpanel:
         return instant(local.timestamp())
 
     def _profiles(self, state: State) -> Iterator[Page]:
-        # The session of an earlier read is over by now: what it gave is given again and replaces itself.
-        form: dict[str, str] = {}
-        page, session = 0, ""
+        page, session = int(state.get("page", 0)), str(state.get("session_id", ""))
         while True:
-            answer = self._engage({**form, **({"page": str(page), "session_id": session} if page else {})})
+            try:
+                answer = self._engage({"page": str(page), "session_id": session} if page else {})
+            except HttpFailed as refused:
+                if refused.status != 400 or "page" not in state:
+                    raise
+                # The session of an earlier read is over: what it gave is given again, and replaces itself.
+                page, session, state = 0, "", {}
+                continue
             found, size, session = answer["results"], answer["page_size"], str(answer.get("session_id", ""))
             if answer.get("page") != page:
                 raise SourceFailed(
                     f"Mixpanel answered page {page} of the profiles with another page. Run again.",
                     code="repeated_cursor",
                 )
-            yield Page(text_batch([_profile(one) for one in found], PROFILE_COLUMNS), {"pages": page + 1})
-            if len(found) < size or not found:
-                return
             page += 1
+            ended = len(found) < size or not found
+            following = {} if ended else {"page": page, "session_id": session}
+            yield Page(text_batch([_profile(one) for one in found], PROFILE_COLUMNS), following)
+            if ended:
+                return
 
     def _engage(self, form: Mapping[str, str]) -> dict[str, Any]:
         cohort = self._options("profiles").cohort

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -134,6 +135,15 @@ def test_profiles_page_by_session_and_each_comes_once(sandbox: Sandbox, vendor: 
     assert {row["email"] for row in rows} == {f"person{number}@example.com" for number in range(25)}
 
 
+def test_profiles_whose_session_is_over_are_read_anew(sandbox: Sandbox, vendor: Simulator) -> None:
+    vendor.page_size = 10
+    source = _mixpanel(sandbox)
+    first = next(iter(source.read(source.discover()[1], {})))
+    vendor._sessions.clear()
+    rows, _ = read(source, "profiles", first.state)
+    assert len(rows) == 25
+
+
 def test_only_the_members_of_a_cohort_may_be_read(sandbox: Sandbox, vendor: Simulator) -> None:
     rows, _ = read(_mixpanel(sandbox, profiles={"cohort": 7}), "profiles")
     assert len(rows) == 12
@@ -167,7 +177,7 @@ def test_the_hours_60_queries_are_never_overdrawn(
     sandbox: Sandbox, vendor: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept = [0.0]
-    monkeypatch.setattr(vendor, "limiter", Limiter(lambda: sum(slept)))
+    monkeypatch.setattr(vendor, "limiter", Limiter(lambda: sum(slept) + monotonic()))
     sandbox.enforce_limits()
     source = _mixpanel(
         sandbox, window_days=1, start_date="2026-01-01", sleep=lambda seconds: slept.append(seconds + 0.1)
@@ -176,7 +186,7 @@ def test_the_hours_60_queries_are_never_overdrawn(
     with pytest.raises(RetryLater):
         for page in source.read(source.discover()[0], {}):
             state = page.state
-    assert state["next"] == "2026-03-02"
+    assert state == {"from": "2026-03-02"}
     assert len(sandbox.requests) == 60
 
 
