@@ -7,8 +7,9 @@ A rule is `And`, `Or`, `Not` over atoms; an atom compares values; a value is an 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
+from typing import Any, TypeVar, cast
 from typing import Literal as OneOf
 
 Type = OneOf["number", "integer", "text", "boolean", "date", "timestamp"]
@@ -238,10 +239,20 @@ Atom = Compare | Between | In | Is | Recent | InSegment | Sequence | Truth
 Rule = And | Or | Not | Atom
 
 
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names(kind: type[Node]) -> tuple[str, ...]:
+    """Name the parts of a kind of node; looked up once, since rules are walked often."""
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(entry.name for entry in fields(kind) if entry.name != "at")
+    return _NAMES[kind]
+
+
 def children(node: Node) -> Iterator[Node]:
     """Yield the nodes directly below one."""
-    for entry in fields(node):
-        value = getattr(node, entry.name)
+    for name in _names(type(node)):
+        value = getattr(node, name)
         if isinstance(value, Node):
             yield value
         elif isinstance(value, tuple):
@@ -267,3 +278,25 @@ def atoms(rule: Rule) -> Iterator[Atom]:
             yield from atoms(part)
         case _:
             yield rule
+
+
+T = TypeVar("T", bound=Node)
+
+
+def shared(node: T, known: dict[Node, Node]) -> T:
+    """Return the same tree with equal parts, here and in the trees before, as one object each.
+
+    known: the parts seen so far; it grows. Whoever keeps results by identity then works out equal parts once.
+    """
+    parts = {name: _shared_value(getattr(node, name), known) for name in _names(type(node))}
+    made = replace(node, **parts)
+    return cast("T", known.setdefault(made, made))
+
+
+# Whatever a node holds: nodes, tuples of nodes, plain values.
+def _shared_value(value: Any, known: dict[Node, Node]) -> Any:
+    if isinstance(value, Node):
+        return shared(value, known)
+    if isinstance(value, tuple):
+        return tuple(_shared_value(item, known) for item in value)
+    return value

@@ -103,16 +103,24 @@ class Population:
         percentiles = [found for found in _percentiles(listed) if found not in self.thresholds]
         wanted = dict.fromkeys(atom for rule in (*listed, *_populations(percentiles)) for atom in ast.atoms(rule))
         atoms = [atom for atom in wanted if not isinstance(atom, ast.InSegment | ast.Sequence)]
-        late = [atom for atom in atoms if len(_sources(atom)) > 1 or compares_with_everyone(atom)]
+        sources = {atom: _sources(atom) for atom in atoms}
+        late = [atom for atom in atoms if len(sources[atom]) > 1 or compares_with_everyone(atom)]
         keep_columns = _columns([*late, *kept, *(percentile.of for percentile in percentiles)])
-        early = set(atoms).difference(late)
-        for source in sorted({_source(column) for column in (*_columns(atoms), *keep_columns)}, key=str):
-            own = [atom for atom in atoms if atom in early and _sources(atom) == {source}]
-            self._decide_source(source, own, [column for column in keep_columns if _source(column) == source])
+        early: dict[Source, list[ast.Atom]] = {}
+        constant: list[ast.Atom] = []
+        for atom in set(atoms).difference(late):
+            if sources[atom]:
+                early.setdefault(next(iter(sources[atom])), []).append(atom)
+            else:
+                constant.append(atom)
+        kept_by: dict[Source, list[ast.Value]] = {}
+        for column in keep_columns:
+            kept_by.setdefault(_source(column), []).append(column)
+        for source in sorted({*early, *kept_by}, key=str):
+            self._decide_source(source, early.get(source, []), kept_by.get(source, []))
         for rule in wanted:
             if isinstance(rule, ast.Sequence):
                 self.bits[rule] = self._sequence(rule)
-        constant = [atom for atom in early if not _sources(atom)]
         self._decide(constant, {})
         for each in scores:
             self._score(each)
@@ -246,10 +254,11 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     profile table twice.
     """
     rules = [*rules, *(value for wanted in _scores(rules) for value in _values(catalog, wanted))]
-    carries = NUMBER in _require(warehouse, PERSONS, ["person_id", *sorted(_names(rules))])
+    tables = _columns_of_profile(warehouse)
+    carries = NUMBER in _require(tables, PERSONS, ["person_id", *sorted(_names(rules))])
     numbered: set[str] = set()
     for event, needed in _used_events(catalog, rules).items():
-        found = _require(warehouse, event_table(event), ["person_id", "occurred_at", *needed])
+        found = _require(tables, event_table(event), ["person_id", "occurred_at", *needed])
         numbered |= {event} if NUMBER in found else set()
     if not carries:
         number_people(warehouse)
@@ -272,8 +281,17 @@ def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
             return None
 
 
-def _require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> Collection[str]:
-    found = warehouse.columns(table)
+def _columns_of_profile(warehouse: Warehouse) -> dict[str, set[str]]:
+    """Return the columns of every table of the profile; one question, since each is a slow one."""
+    query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'profile'"
+    tables: dict[str, set[str]] = {}
+    for row in warehouse.sql(query).to_pylist():
+        tables.setdefault(f"profile.{row['table_name']}", set()).add(row["column_name"])
+    return tables
+
+
+def _require(tables: Mapping[str, set[str]], table: str, columns: Sequence[str]) -> Collection[str]:
+    found = tables.get(table, set())
     missing = [column for column in columns if column not in found]
     if not found:
         raise StopRun(f"The table {table} is not there. Run the profile stage first.", code="profile_missing")

@@ -60,7 +60,10 @@ class Bits:
 
     def ordinals(self) -> Ordinals:
         """Return the ordinals of the people in the set, ascending."""
-        return np.flatnonzero(self.mask()).astype(np.uint32)
+        # Most sets are small: only the bytes with anybody in them are unpacked.
+        places = np.flatnonzero(self.words)
+        rows, columns = np.nonzero(np.unpackbits(self.words[places]).reshape(-1, 8))
+        return (places[rows] * 8 + columns).astype(np.uint32)
 
 
 def bitmap(ordinals: Ordinals) -> BitMap:

@@ -78,6 +78,30 @@ def evaluate(
     return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale)
 
 
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """How many people the rule of a segment holds for, and the ordinals of those whom its group leaves it."""
+
+    rule: int
+    members: tuple[int, ...]
+
+
+def preview(
+    warehouse: Warehouse, segments: Sequence[Segment], catalog: Catalog, *, now: datetime
+) -> dict[str, Previewed]:
+    """Decide all segments as `evaluate` does, and publish nothing."""
+    clock = Clock(now if now.tzinfo else now.replace(tzinfo=UTC), catalog.zone())
+    population = open_population(warehouse, catalog, clock, nodes_of(segments))
+    decide(segments, population)
+    members = decided(segments, population)
+    found: dict[str, Previewed] = {}
+    for segment in segments:
+        inside = members[segment.name]
+        held = inside if segment.rule is None else population.holds(segment.rule, members) & population.alive
+        found[segment.name] = Previewed(len(held), tuple(inside.ordinals().tolist()))
+    return found
+
+
 def nodes_of(segments: Sequence[Segment]) -> list[ast.Rule | ast.Value]:
     """Return the rules and the group scores of segments."""
     rules = [segment.rule for segment in segments if segment.rule is not None]

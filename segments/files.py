@@ -22,6 +22,8 @@ from consentry.segments.examples import read_examples, seconds_of
 from consentry.segments.limits import share_of
 from consentry.segments.parse import RuleError, parse, parse_value
 from consentry.segments.segment import Cycle, Holdout, Place, Segment, steps
+from consentry.segments.spell import spell
+from consentry.segments.tree import TreeError, from_tree
 
 __all__ = ["Segment", "read_segments"]
 
@@ -47,7 +49,7 @@ class SegmentBlock(Model):
     segment: Name
     description: str = Field(min_length=1)
     purpose: Name
-    rule: str | None = None
+    rule: str | dict[str, Any] | None = None
     refresh: str | None = None
     min_share: str | float | None = None
     min_size: int | None = Field(default=None, ge=0)
@@ -247,8 +249,13 @@ class _Reader:
             sentence = f"The segment {block.segment!r} is the fallback of the group {fallback_of!r}:"
             self._add(document, "segment", f"{sentence} it takes whoever is left and has neither 'rule' nor 'group'.")
 
-    def _rule(self, text: str | None, document: Document) -> ast.Rule | None:
-        if text is None:
+    def _rule(self, written: str | dict[str, Any] | None, document: Document) -> ast.Rule | None:
+        if written is None:
+            return None
+        try:
+            text = written if isinstance(written, str) else spell(from_tree(written))
+        except (TreeError, RuleError) as error:
+            self._add(document, "rule", str(error))
             return None
         try:
             rule = parse(text)

@@ -6,6 +6,8 @@ still be read and bitmaps of earlier runs stay right.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from consentry.errors import StopRun
@@ -58,3 +60,11 @@ def number_profile(warehouse: Warehouse) -> None:
         f" JOIN {ORDINALS} AS o ON o.person_id = CAST(p.person_id AS VARCHAR) ORDER BY o.ordinal"
     )
     warehouse.publish({PERSONS: staged})
+
+
+def ordinals_named(warehouse: Warehouse, ordinals: Collection[int]) -> frozenset[str]:
+    """Return the person ids of ordinals."""
+    if not ordinals:
+        return frozenset()
+    query = f"SELECT person_id FROM {ORDINALS} WHERE ordinal IN (SELECT unnest($ordinals))"
+    return frozenset(warehouse.sql(query, ordinals=list(ordinals))["person_id"].to_pylist())

@@ -87,7 +87,9 @@ class Judge:
             at = micros(event.at)
             if at <= clock.now_us:  # what lies after now has not happened
                 self._events.setdefault(event.name, []).append((at, event))
-        self._features: dict[ast.Aggregate, Known | None] = {}
+        # Kept by identity, since hashing a tree costs more than most of them; the node is kept so that it lives on.
+        self._features: dict[int, tuple[ast.Aggregate, Known | None]] = {}
+        self._atoms: dict[int, tuple[ast.Rule, bool]] = {}
 
     def holds(self, rule: ast.Rule, event: Event | None = None) -> bool:
         """Tell whether a rule holds. event: the one whose properties names mean, inside `where`."""
@@ -98,6 +100,17 @@ class Judge:
                 return any(self.holds(part, event) for part in parts)
             case ast.Not(part):
                 return not self.holds(part, event)
+            case ast.InSegment(segment):
+                return segment in self.person.segments
+        if event is not None:
+            return self._atom(rule, event)
+        known = self._atoms.get(id(rule))
+        if known is None:
+            known = self._atoms[id(rule)] = (rule, self._atom(rule, None))
+        return known[1]
+
+    def _atom(self, rule: ast.Atom, event: Event | None) -> bool:
+        match rule:
             case ast.Compare(left, op, right):
                 return _compare(self.value(left, event), op, self.value(right, event))
             case ast.Between(value, low, high):
@@ -133,9 +146,10 @@ class Judge:
             case ast.Percentile():
                 return self._thresholds.get(value)
             case ast.Aggregate():
-                if value not in self._features:
-                    self._features[value] = self._aggregate(value)
-                return self._features[value]
+                known = self._features.get(id(value))
+                if known is None:
+                    known = self._features[id(value)] = (value, self._aggregate(value))
+                return known[1]
             case ast.Score():
                 return self._score(value)
 

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from consentry import __version__
 from consentry.cli import (
     auditing,
+    consenting,
     contracting,
     inspecting,
     letters,
@@ -18,6 +19,7 @@ from consentry.cli import (
     quarantining,
     running,
     sandboxing,
+    segmenting,
     starting,
     tasks,
 )
@@ -37,14 +39,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, sandboxing):
+for module in (starting, inspecting, running, consenting, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
+app.add_typer(segmenting.app, name="segment")
 app.add_typer(qualifying.app, name="quality")
+authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 

@@ -1,0 +1,245 @@
+"""What do 300 segments cost? Full evaluation, refresh, one person and overlap, against one query a segment.
+
+    python benchmarks/bench_segments.py [--quick] [--json] [--people N] [--events N]
+
+2 million people and 20 million events, made anew from fixed numbers; `--quick` takes a tenth of both. Every way reads
+the same tables, sorted and numbered as the profile stage writes them, in a process of its own; CPU seconds are those of
+the whole process from opening the warehouse on, peak memory is what the kernel reports for it. Of the 300 queries of
+the naive way 30 are run and counted ten times. Sizes of the sampled segments are compared: they have to be equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import segment_workload as workload
+from rich.console import Console
+from rich.table import Table
+
+from consentry.segments.clock import Clock
+from consentry.segments.evaluate import evaluate
+from consentry.segments.membership import rosters
+from consentry.segments.memberships import Deciding
+from consentry.segments.overlap import pairs
+from consentry.segments.person import Event, Person
+from consentry.segments.refresh import refresh
+from consentry.warehouse import DuckDBWarehouse
+
+RULES, FEW, SAMPLE = 300, 30, 30
+LATER = workload.NOW + timedelta(minutes=15)
+KEPT = ("roster", "cohort", "change_set", "history", "evaluated")
+# Plain JSON.
+Measured = dict[str, Any]
+
+
+def main() -> None:
+    """Measure each way in its own process and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the people and events")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--people", type=int)
+    parser.add_argument("--events", type=int)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    people = arguments.people or (200_000 if arguments.quick else 2_000_000)
+    events = arguments.events or people * 10
+    if arguments.measure:
+        print(json.dumps(WAYS[arguments.measure](arguments.file, people, events)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "warehouse.duckdb"
+        found = {way: measured(way, file, people, events) for way in WAYS}
+    result = concluded(found, people, events)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+
+
+def measured(way: str, file: Path, people: int, events: int) -> Measured:
+    """Measure one way in a process of its own."""
+    command = [sys.executable, __file__, "--measure", way, "--file", str(file)]
+    command += ["--people", str(people), "--events", str(events)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"Measuring {way!r} failed.")
+    return {**json.loads(output), "peak_mb": round(usage.ru_maxrss / 1024)}
+
+
+def cpu() -> float:
+    """Return the CPU seconds of this process, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def build(file: Path, people: int, events: int) -> Measured:
+    """Write the people and their events."""
+    workload.build(DuckDBWarehouse(file, threads=2), people, events)
+    return {"cpu_s": cpu()}
+
+
+def naive(file: Path, people: int, events: int) -> Measured:
+    """Run one query a segment, of a sample of them."""
+    warehouse = DuckDBWarehouse(file, threads=2)
+    made, before = workload.sentences(RULES), cpu()
+    chosen = range(0, RULES, RULES // SAMPLE)
+    sizes = {
+        f"s{n:03d}": int(warehouse.sql(workload.statement(made[n : n + 1]), now=workload.NOW)["n0"][0].as_py())
+        for n in chosen
+    }
+    return {"cpu_s": (cpu() - before) * RULES / len(chosen), "sizes": sizes}
+
+
+def wide(file: Path, people: int, events: int) -> Measured:
+    """Run one statement for all segments."""
+    warehouse = DuckDBWarehouse(file, threads=2)
+    before = cpu()
+    warehouse.sql(workload.statement(workload.sentences(RULES)), now=workload.NOW)
+    return {"cpu_s": cpu() - before}
+
+
+def ours(count: int) -> Callable[[Path, int, int], Measured]:
+    """Evaluate and publish the first `count` segments, as a first run does."""
+
+    def measure(file: Path, people: int, events: int) -> Measured:
+        warehouse = DuckDBWarehouse(file, threads=2)
+        for table in KEPT:
+            warehouse.sql(f"DROP TABLE IF EXISTS segment.{table}")
+        segments, before, started = workload.segments(workload.sentences(count)), cpu(), time.monotonic()
+        found = evaluate(warehouse, segments, workload.CATALOG, now=workload.NOW, run_id="first")
+        taken = cpu() - before
+        return {"cpu_s": taken, "wall_s": time.monotonic() - started, "sizes": dict(found.members)}
+
+    return measure
+
+
+def refreshed(file: Path, people: int, events: int) -> Measured:
+    """Bring 300 segments up to date a quarter of an hour later, after one person in a thousand did something new."""
+    warehouse = DuckDBWarehouse(file, threads=2)
+    query = "SELECT person_id FROM segment.person_ordinal WHERE ordinal % 1000 = 7"
+    touched = warehouse.sql(query)["person_id"].to_pylist()
+    warehouse.sql(
+        "INSERT INTO profile.event__page_view BY NAME SELECT ordinal AS _ordinal, person_id,"
+        " CAST($now AS TIMESTAMPTZ) - INTERVAL 5 MINUTE AS occurred_at, 3.5 AS value"
+        " FROM segment.person_ordinal WHERE ordinal % 1000 = 7",
+        now=LATER,
+    )
+    segments, before = workload.segments(workload.sentences(RULES)), cpu()
+    found = refresh(warehouse, segments, workload.CATALOG, now=LATER, run_id="later", touched=touched)
+    taken = cpu() - before
+    full = evaluate(warehouse, segments, workload.CATALOG, now=LATER, run_id="check")
+    assert not full.entered and not full.left, "The refresh and a full evaluation disagree."
+    moved = sum(found.entered.values()) + sum(found.left.values())
+    return {"cpu_s": taken, "touched": len(touched), "changes": moved}
+
+
+def one_person(file: Path, people: int, events: int) -> Measured:
+    """Decide all 300 segments for one person, in process; the person has 40 events of all names."""
+    segments = workload.segments(workload.sentences(RULES))
+    names = list(workload.SHARES)
+    happened = [
+        Event(names[n % len(names)], workload.NOW - timedelta(days=n * 2, hours=n), {"value": 5.0 * n})
+        for n in range(40)
+    ]
+    person = Person({"age": 30, "income": 50_000.0, "country": "DE", "device": "mobile"}, happened)
+    clock = Clock(workload.NOW, workload.CATALOG.zone())
+    deciding = Deciding(segments)
+    deciding.memberships(person, clock)
+    before = time.process_time()
+    for _ in range(50):
+        deciding.memberships(person, clock)
+    return {"ms": (time.process_time() - before) * 1000 / 50}
+
+
+def overlap(file: Path, people: int, events: int) -> Measured:
+    """Work out the Jaccard index of every pair of segments."""
+    warehouse = DuckDBWarehouse(file, threads=2)
+    before = cpu()
+    found = list(pairs(rosters(warehouse)))
+    return {"cpu_s": cpu() - before, "pairs": len(found), "alike": sum(pair.jaccard >= 0.5 for pair in found)}
+
+
+WAYS: dict[str, Callable[[Path, int, int], Measured]] = {
+    "build": build,
+    "naive": naive,
+    "wide": wide,
+    "ours_30": ours(FEW),
+    "ours_300": ours(RULES),
+    "refresh": refreshed,
+    "one_person": one_person,
+    "overlap": overlap,
+}
+
+
+def concluded(found: dict[str, Measured], people: int, events: int) -> Measured:
+    """Compare the ways; sizes that differ end the benchmark."""
+    sizes, checked = found["ours_300"].pop("sizes"), found["naive"].pop("sizes")
+    found["ours_30"].pop("sizes")
+    wrong = [name for name, size in checked.items() if sizes[name] != size]
+    if wrong:
+        sys.exit(f"The queries and the segments disagree on {', '.join(wrong)}.")
+    full = found["ours_300"]["cpu_s"]
+    return {
+        "people": people,
+        "events": events,
+        "rules": RULES,
+        "memberships": sum(sizes.values()),
+        "cpu_ratio_to_naive": round(found["naive"]["cpu_s"] / full, 1),
+        "cpu_ratio_300_to_30": round(full / found["ours_30"]["cpu_s"], 2),
+        "refresh_share_of_full": round(found["refresh"]["cpu_s"] / full, 3),
+        "all_rules_one_person_ms": round(found["one_person"]["ms"], 2),
+        "overlap_cpu_s": round(found["overlap"]["cpu_s"], 2),
+        "peak_mb": found["ours_300"]["peak_mb"],
+        "ways": {way: {key: _short(value) for key, value in taken.items()} for way, taken in found.items()},
+    }
+
+
+def _short(value: float) -> float:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def show(result: Measured) -> None:
+    """Print the tables for people."""
+    size = f"{result['rules']} segments, {result['people']:,} people, {result['events']:,} events"
+    ways = Table(title=f"{size}, {result['memberships']:,} memberships", title_justify="left")
+    for title in ("way", "CPU s", "peak MB"):
+        ways.add_column(title, justify="left" if title == "way" else "right")
+    for way, taken in result["ways"].items():
+        ways.add_row(way, f"{taken['cpu_s']:.2f}" if "cpu_s" in taken else "", f"{taken['peak_mb']:,}")
+    goals = Table(title="Against the goals", title_justify="left")
+    for title in ("measure", "found", "goal"):
+        goals.add_column(title, justify="left" if title == "measure" else "right")
+    for key, goal in GOALS.items():
+        goals.add_row(key, str(result[key]), goal)
+    console = Console()
+    console.print(ways)
+    console.print(goals)
+
+
+GOALS = {
+    "cpu_ratio_to_naive": "at least 15",
+    "cpu_ratio_300_to_30": "at most 1.5",
+    "refresh_share_of_full": "at most 0.2",
+    "all_rules_one_person_ms": "below 2",
+    "overlap_cpu_s": "at most 5",
+    "peak_mb": "below 4096",
+}
+
+
+if __name__ == "__main__":
+    main()

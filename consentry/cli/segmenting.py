@@ -1,0 +1,163 @@
+"""segment: read, try, preview and compare the segments of a job."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consentry.cli.inspecting import JobArgument
+from consentry.cli.output import Output, OutputOption, console, emit, table
+from consentry.pipeline import segmenting
+from consentry.pipeline.load import load_job
+from consentry.segments.format import format_rule
+from consentry.segments.parse import parse
+from consentry.segments.report import write_report
+from consentry.segments.tree import to_tree
+
+app = typer.Typer(help="Read, try, preview and compare the segments of a job.", no_args_is_help=True)
+SegmentOption = Annotated[str | None, typer.Option("--segment", help="Of this segment only.")]
+
+
+@app.callback()
+def segment() -> None:
+    """Read, try, preview and compare the segments of a job."""
+
+
+@app.command("lint")
+def lint_command(
+    job: JobArgument,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is a warning.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Name what is right by the language and probably not meant: dead rules, gaps of ladders, loose nots."""
+    found = segmenting.lint_segments(load_job(job))
+    emit(output, {"remarks": found}, lambda: _show("Remarks", found, "nothing to remark"))
+    raise typer.Exit(1 if strict and any(item["severity"] == "warning" for item in found) else 0)
+
+
+@app.command("test")
+def test_command(job: JobArgument, output: OutputOption = Output.text) -> None:
+    """Decide the examples that segment files give; exit 1 when one comes out wrong."""
+    loaded = load_job(job)
+    found = segmenting.try_examples(loaded, loaded.job.as_of or datetime.now(UTC))
+    wrong = [item for item in found if not item["passed"]]
+    words = f"{len(found) - len(wrong)} of {len(found)} examples come out as they should."
+    emit(output, {"ok": not wrong, "tests": found}, lambda: _show("Wrong examples", wrong, words))
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command("preview")
+def preview_command(job: JobArgument, only: SegmentOption = None, output: OutputOption = Output.text) -> None:
+    """Count people before and after each gate: rule, group, consent, suppression, holdout. Nothing is published."""
+    found = segmenting.preview_segments(load_job(job), only)
+    emit(output, {"segments": found}, lambda: _show("People after each gate", found, "no segment"))
+
+
+@app.command("explain")
+def explain_command(
+    job: JobArgument,
+    person: Annotated[str, typer.Argument(help="A person id.", show_default=False)],
+    output: OutputOption = Output.text,
+) -> None:
+    """Say for every segment whether a person is in it, and which condition decides. It shows personal values."""
+    found = segmenting.explain_member(load_job(job), person)
+    emit(output, {"person_id": person, "segments": found}, lambda: _show_reasons(found))
+
+
+@app.command("overlap")
+def overlap_command(
+    job: JobArgument,
+    threshold: Annotated[float | None, typer.Option(help="Pairs from this Jaccard index on, 0 to 1.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Compare every pair of segments exactly, and say which to merge or prune."""
+    found = segmenting.overlap_of(load_job(job), threshold)
+    emit(output, {"pairs": found}, lambda: _show("Segments that are alike", found, "No two segments are alike."))
+
+
+@app.command("history")
+def history_command(job: JobArgument, only: SegmentOption = None, output: OutputOption = Output.text) -> None:
+    """List the sizes of segments, run by run."""
+    found = segmenting.history_of(load_job(job), only)
+    emit(output, {"history": found}, lambda: _show("Sizes", found, "no history"))
+
+
+@app.command("diff")
+def diff_command(
+    job: JobArgument,
+    run: Annotated[str | None, typer.Option(help="A run id; the last evaluation when not given.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Count who came into each segment and who left it."""
+    found = segmenting.diff_of(load_job(job), run)
+    emit(output, {"segments": found}, lambda: _show("Changes", found, "Nobody came or left."))
+
+
+@app.command("refresh")
+def refresh_command(job: JobArgument, output: OutputOption = Output.text) -> None:
+    """Let people enter and leave by time alone, as of now; nothing is pulled and nothing sent."""
+    found = segmenting.refresh_segments(load_job(job))
+    rows = [
+        {"segment": name, "members": n, "entered": found["entered"].get(name, 0), "left": found["left"].get(name, 0)}
+        for name, n in sorted(found["members"].items())
+    ]
+    emit(output, found, lambda: _show("Refreshed", rows, "no segment"))
+
+
+@app.command("format")
+def format_command(
+    rule: Annotated[str, typer.Argument(help="A rule, in quotes.", show_default=False)],
+    tree: Annotated[bool, typer.Option("--tree", help="As a tree of plain data, for visual builders.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write a rule in its one spelling, or as a tree."""
+    text = format_rule(rule)
+    result = {"rule": text, "tree": to_tree(parse(rule))}
+    words = json.dumps(result["tree"], indent=2) if tree else text
+    emit(output, result, lambda: console.print(words, markup=False, highlight=False, soft_wrap=True))
+
+
+@app.command("report")
+def report_command(
+    job: JobArgument,
+    to: Annotated[Path, typer.Option(help="The file to write.")] = Path("segments.html"),
+    output: OutputOption = Output.text,
+) -> None:
+    """Write one HTML page: sizes over time, an overlap heat map, and who moved between stages."""
+    page = segmenting.report_of(load_job(job))
+    write_report(page, to)
+    emit(output, {"file": str(to)}, lambda: console.print(f"Wrote {to}.", style="green", markup=False))
+
+
+# Rows are plain JSON.
+def _show(title: str, rows: list[dict[str, Any]], nothing: str) -> None:
+    if not rows:
+        console.print(nothing, markup=False)
+        return
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    shown = table(title, *columns)
+    for row in rows:
+        shown.add_row(*(_cell(row.get(name)) for name in columns))
+    console.print(shown)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "" if value is None else str(value).replace("[", "\\[")
+
+
+def _show_reasons(found: list[dict[str, Any]]) -> None:
+    for item in found:
+        mark = "in" if item["member"] else "out"
+        console.print(f"{item['segment']}: {mark}", style="bold" if item["member"] else "dim", highlight=False)
+        for reason in item["reasons"]:
+            values = ", ".join(f"{name} = {value}" for name, value in reason["values"].items())
+            line = f"  {'yes' if reason['holds'] else 'no '} {reason['condition']}"
+            console.print(f"{line}  ({values})" if values else line, markup=False, highlight=False, soft_wrap=True)
