@@ -17,6 +17,8 @@ from consentry.warehouse import Warehouse
 
 SUFFIX: Final = "__imputed"
 LEARNED: Final = ("knn", "model")
+# The aggregates that each group answers with, by the group's columns.
+Levels = dict[tuple[str, ...], list[str]]
 
 
 def fill(warehouse: Warehouse, filled: Sequence[Column], *, table_in: str, into: str, key: str) -> None:
@@ -36,18 +38,20 @@ def fill(warehouse: Warehouse, filled: Sequence[Column], *, table_in: str, into:
 
 def _fill(warehouse: Warehouse, filled: Sequence[Column], *, table_in: str, into: str, key: str) -> None:
     joins: list[str] = []
+    levels: Levels = {}
     made: list[str] = []
     params: dict[str, object] = {}
     source = sql_name(table_in)
     for number, column in enumerate(filled):
         told = sql_name(f"{into}__told_{number}")
-        answers = list(_answers(column, number, source, joins, params, key=key, told=told))
+        answers = list(_answers(column, number, source, joins, levels, params, key=key, told=told))
         gap = missing(column)
         value = ", ".join(f"{answer}" for answer, _ in answers)
         chosen = f"CASE WHEN {gap} THEN CAST(coalesce({value}) AS {sql_type(column)}) END"
         cases = " ".join(f"WHEN {answer} IS NOT NULL THEN '{method}'" for answer, method in answers)
         made.append(f"{chosen} AS {quoted(column.name + SUFFIX)}")
         made.append(f"CASE WHEN NOT ({gap}) THEN NULL {cases} END AS {quoted(column.name + '__method')}")
+    joins += [_grouped(group, f"level_{n}", aggregates, source) for n, (group, aggregates) in enumerate(levels.items())]
     kept = [f"observed.{quoted(name)}" for name in warehouse.columns(table_in) if not is_made(name, filled)]
     query = f"SELECT {', '.join([*kept, *made])} FROM {source} AS observed {' '.join(joins)}"
     warehouse.sql(f"CREATE OR REPLACE TABLE {sql_name(into)} AS {query}", **params)
@@ -58,12 +62,13 @@ def _answers(
     number: int,
     source: str,
     joins: list[str],
+    levels: Levels,
     params: dict[str, object],
     *,
     key: str,
     told: str,
 ) -> Iterator[tuple[str, str]]:
-    """Yield (SQL of an answer, name of its method), the best first; joins and parameters are added to."""
+    """Yield (SQL of an answer, name of its method), the best first; joins, levels and parameters are added to."""
     it = column.impute
     assert it is not None
     if it.method == "constant":
@@ -79,10 +84,16 @@ def _answers(
             return
     grouped = baseline(column) if it.method in LEARNED else it
     for depth in range(len(it.by), -1, -1):
-        group, name = it.by[:depth], f"level_{number}_{depth}"
-        joins.append(_level(column, grouped, group, name, source))
+        group = it.by[:depth]
         shown = f" by {', '.join(group)}" if group else ""
-        yield f"{name}.answer", f"{grouped.method}{shown}".replace("'", "''")
+        method = f"{grouped.method}{shown}".replace("'", "''")
+        if grouped.method == "mode":
+            joins.append(_most_frequent(column, group, f"mode_{number}_{depth}", source))
+            yield f"mode_{number}_{depth}.answer", method
+        else:
+            aggregates = levels.setdefault(tuple(group), [])
+            aggregates.append(f"{_aggregate(column, grouped)} AS answer_{number}")
+            yield f"level_{list(levels).index(tuple(group))}.answer_{number}", method
 
 
 def baseline(column: Column) -> ImputeSettings:
@@ -103,24 +114,37 @@ def _before(column: Column, it: ImputeSettings, source: str, key: str) -> str:
     return f"SELECT {quoted(key)} AS key, {last} FROM {source} WHERE {given}"
 
 
-def _level(column: Column, it: ImputeSettings, group: Sequence[str], name: str, source: str) -> str:
-    """Write the join that gives each group its answer; the empty group is the whole table."""
+def _aggregate(column: Column, it: ImputeSettings) -> str:
+    known = quoted(column.name)
+    if column.dtype.is_float():
+        known = f"CASE WHEN {missing(column, '')} THEN NULL ELSE {known} END"
+    return _rounded(f"quantile_cont({known}, 0.5)" if it.method == "median" else f"avg({known})", column)
+
+
+def _grouped(group: Sequence[str], name: str, aggregates: Sequence[str], source: str) -> str:
+    """Write the join that gives each group the answers of all columns; the empty group is the whole table."""
+    keys = ", ".join(map(quoted, group))
+    given = " AND ".join(f"{quoted(g)} IS NOT NULL" for g in group)
+    listed = ", ".join([*map(quoted, group), *aggregates])
+    answers = f"SELECT {listed} FROM {source}" + (f" WHERE {given} GROUP BY {keys}" if group else "")
+    return f"LEFT JOIN ({answers}) AS {name} ON {_same(group, name)}"
+
+
+def _most_frequent(column: Column, group: Sequence[str], name: str, source: str) -> str:
+    """Write the join that gives each group its most frequent value."""
     cell = quoted(column.name)
     known = " AND ".join([f"NOT ({missing(column, '')})", *(f"{quoted(g)} IS NOT NULL" for g in group)])
-    rows = f"FROM {source} WHERE {known}"
     keys = "".join(f"{quoted(g)}, " for g in group)
-    if it.method == "mode":
-        # The most frequent value; of several the smallest, so that the answer does not hang on the order of rows.
-        counted = f"SELECT {keys}{cell} AS answer, count(*) AS n {rows} GROUP BY {keys}{cell}"
-        partition = f"PARTITION BY {keys.removesuffix(', ')} " if group else ""
-        place = f"row_number() OVER ({partition}ORDER BY n DESC, answer) AS place"
-        answers = f"SELECT {keys}answer FROM (SELECT *, {place} FROM ({counted}) AS counted) AS ranked WHERE place = 1"
-    else:
-        aggregate = _rounded(f"quantile_cont({cell}, 0.5)" if it.method == "median" else f"avg({cell})", column)
-        grouped = f" GROUP BY {keys.removesuffix(', ')}" if group else ""
-        answers = f"SELECT {keys}{aggregate} AS answer {rows}{grouped}"
-    same = " AND ".join(f"{name}.{quoted(g)} = observed.{quoted(g)}" for g in group) or "TRUE"
-    return f"LEFT JOIN ({answers}) AS {name} ON {same}"
+    # Of several the smallest, so that the answer does not hang on the order of rows.
+    counted = f"SELECT {keys}{cell} AS answer, count(*) AS n FROM {source} WHERE {known} GROUP BY {keys}{cell}"
+    partition = f"PARTITION BY {keys.removesuffix(', ')} " if group else ""
+    place = f"row_number() OVER ({partition}ORDER BY n DESC, answer) AS place"
+    answers = f"SELECT {keys}answer FROM (SELECT *, {place} FROM ({counted}) AS counted) AS ranked WHERE place = 1"
+    return f"LEFT JOIN ({answers}) AS {name} ON {_same(group, name)}"
+
+
+def _same(group: Sequence[str], name: str) -> str:
+    return " AND ".join(f"{name}.{quoted(g)} = observed.{quoted(g)}" for g in group) or "TRUE"
 
 
 def _rounded(aggregate: str, column: Column) -> str:

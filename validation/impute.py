@@ -17,11 +17,13 @@ import pyarrow as arrow
 from consentry.model.names import quoted
 from consentry.validation.check import FAILED_RULES, Judge, coalesced
 from consentry.validation.contract import Column, Contract
-from consentry.validation.fill import SUFFIX, fill, is_made, sql_name
+from consentry.validation.fill import SUFFIX, fill, sql_name
 from consentry.validation.impute_quality import Quality, measure, record, shift
+from consentry.validation.rules import Rule
 from consentry.warehouse import Warehouse
 
 IMPUTATIONS: Final = "profile.imputation"
+_WIDE: Final = (pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Date())
 _COLUMNS: Final = "run_id TEXT, person_id TEXT, column_name TEXT, method TEXT, value TEXT"
 
 
@@ -57,7 +59,7 @@ def impute(
         fill(warehouse, filled, table_in=table_in, into=staged, key=key)
         refused = _refused(warehouse, contract, filled, list(there), staged=staged, key=key)
         shifts = shift(warehouse, filled, staged=staged, sample=f"{staged}__sample", key=key)
-        _publish(warehouse, filled, list(there), staged=staged, table_out=table_out, run_id=run_id, key=key)
+        _publish(warehouse, filled, staged=staged, table_out=table_out, run_id=run_id, key=key)
         record(warehouse, measured, shifts, run_id=run_id)
         counted = [(column.name, _count(warehouse, table_out, column.name)) for column in filled]
     finally:
@@ -71,7 +73,7 @@ def _refused(
 ) -> dict[str, int]:
     """Judge the filled rows by the contract; a filled value that breaks a rule of its column is taken back."""
     refused = {column.name: 0 for column in filled}
-    if not filled:
+    if not _judging(contract, filled):
         return refused
     marks = f"{staged}_refused"
     schema = arrow.schema([("key", arrow.string()), ("column_name", arrow.string())])
@@ -98,8 +100,7 @@ def _broken(
 ) -> Iterator[arrow.RecordBatch]:
     """Yield (key, column) of each filled cell that a rule does not accept."""
     names = {column.name for column in filled}
-    # Rules of each row that the filled value stands in; what is missing still is judged no second time.
-    rules = [rule for rule in contract.rules if rule.kind in ("type", "check", "compare") and names & {*_columns(rule)}]
+    rules = _judging(contract, filled)
     judge = Judge(contract, rules, key=(), carried=["_key", *(f"_filled:{name}" for name in sorted(names))])
     cells = [
         f"coalesce({quoted(n)}, {quoted(n + SUFFIX)}) AS {quoted(n)}" if n in names else quoted(n)
@@ -122,25 +123,29 @@ def _broken(
             yield from cells_of.to_batches()
 
 
+def _judging(contract: Contract, filled: Sequence[Column]) -> list[Rule]:
+    """Return the rules that a filled value may break; what is missing still is judged no second time."""
+    names = {column.name for column in filled}
+    # A filled value has its column's type already, where the type is as wide as SQL's.
+    narrow = {column.name for column in filled if column.dtype not in _WIDE}
+    return [
+        rule
+        for rule in contract.rules
+        if (rule.kind in ("check", "compare") and names & {*_columns(rule)})
+        or (rule.kind == "type" and narrow & {*_columns(rule)})
+    ]
+
+
 def _columns(rule: object) -> tuple[str, ...]:
     columns: tuple[str, ...] = getattr(rule, "columns", ())
     return columns
 
 
 def _publish(
-    warehouse: Warehouse,
-    filled: Sequence[Column],
-    there: Sequence[str],
-    *,
-    staged: str,
-    table_out: str,
-    run_id: str,
-    key: str,
+    warehouse: Warehouse, filled: Sequence[Column], *, staged: str, table_out: str, run_id: str, key: str
 ) -> None:
-    names = [name for name in there if not is_made(name, filled)] + [column.name + SUFFIX for column in filled]
-    listed = ", ".join(map(quoted, names))
+    """Write down each filled cell, and give the staged table its name; its rows are not written again."""
     with warehouse.transaction():
-        warehouse.sql(f"CREATE OR REPLACE TABLE {sql_name(table_out)} AS SELECT {listed} FROM {sql_name(staged)}")
         warehouse.sql(f"CREATE TABLE IF NOT EXISTS {IMPUTATIONS} ({_COLUMNS})")
         warehouse.sql(f"DELETE FROM {IMPUTATIONS} WHERE run_id = $run", run=run_id)
         for column in filled:
@@ -148,6 +153,9 @@ def _publish(
             cells = f"CAST({quoted(key)} AS VARCHAR), $name, {method}, CAST({made} AS VARCHAR)"
             rows = f"SELECT $run, {cells} FROM {sql_name(staged)} WHERE {made} IS NOT NULL"
             warehouse.sql(f"INSERT INTO {IMPUTATIONS} {rows}", run=run_id, name=column.name)
+    for column in filled:
+        warehouse.sql(f"ALTER TABLE {sql_name(staged)} DROP COLUMN {quoted(column.name + '__method')}")
+    warehouse.publish({table_out: staged})
 
 
 def _count(warehouse: Warehouse, table: str, name: str) -> int:
