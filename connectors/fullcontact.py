@@ -13,9 +13,9 @@ from pydantic import Field, SecretStr
 
 from consentry.connectors.base import Check, ConnectorConfig, Page
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed
-from consentry.connectors.lookups import Found, LookupConfig, look_up
+from consentry.connectors.lookups import Found, LookupConfig, check_with, look_up
 from consentry.connectors.quota import Limit
-from consentry.errors import RetryLater, SourceFailed
+from consentry.errors import SourceFailed
 
 # FullContact's default (rate limiting, November 2026).
 LIMITS = {"": (Limit(6_000, 60.0),)}
@@ -61,12 +61,7 @@ class FullContact:
 
     def check(self) -> Check:
         """Log in with a question that matches nobody, and therefore costs nothing."""
-        try:
-            self._ask({"email": "nobody@consentry.invalid"})
-        except (HttpFailed, SourceFailed, RetryLater) as error:
-            return Check(False, str(error))
-        budget = f"{self._config.max_lookups:,} look-ups and {self._config.max_matches:,} paid matches"
-        return Check(True, f"FullContact accepts the key; a run makes {budget} at most.")
+        return check_with(self._ask, vendor="FullContact", budget=self._config)
 
     def enrich(self, people: Iterable[pa.RecordBatch]) -> Iterator[Page]:
         """Look people up by email and phone, within the budget."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from consentry.connectors.base import ConnectorConfig, Page
+from consentry.connectors.base import Check, ConnectorConfig, Page
 from consentry.connectors.http import AnswerLost, failing_as
 from consentry.errors import ConsentryError, SourceFailed
 
@@ -55,6 +55,16 @@ class Found:
 
 # Asks for one person, given the identifiers by their kind.
 Ask = Callable[[Mapping[str, str]], Found]
+
+
+def check_with(ask: Ask, *, vendor: str, budget: LookupConfig) -> Check:
+    """Log in with a question that matches nobody, and therefore costs nothing."""
+    try:
+        ask({"email": "nobody@consentry.invalid"})
+    except ConsentryError as error:
+        return Check(False, str(error))
+    most = f"{budget.max_lookups:,} look-ups and {budget.max_matches:,} paid matches"
+    return Check(True, f"{vendor} accepts the key; a run makes {most} at most.")
 
 
 def look_up(

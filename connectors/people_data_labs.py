@@ -14,9 +14,9 @@ from pydantic import Field, SecretStr
 
 from consentry.connectors.base import Check, ConnectorConfig, Page
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed
-from consentry.connectors.lookups import Found, LookupConfig, look_up
+from consentry.connectors.lookups import Found, LookupConfig, check_with, look_up
 from consentry.connectors.quota import Limit
-from consentry.errors import RetryLater, SourceFailed
+from consentry.errors import SourceFailed
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -65,12 +65,7 @@ class PeopleDataLabs:
 
     def check(self) -> Check:
         """Log in with a question that matches nobody, and therefore costs nothing."""
-        try:
-            self._ask({"email": "nobody@consentry.invalid"})
-        except (HttpFailed, SourceFailed, RetryLater) as error:
-            return Check(False, str(error))
-        budget = f"{self._config.max_lookups:,} look-ups and {self._config.max_matches:,} paid matches"
-        return Check(True, f"People Data Labs accepts the key; a run makes {budget} at most.")
+        return check_with(self._ask, vendor="People Data Labs", budget=self._config)
 
     def enrich(self, people: Iterable[pa.RecordBatch]) -> Iterator[Page]:
         """Look people up by email and phone, within the budget."""
