@@ -11,7 +11,6 @@ from typer.exceptions import TyperException
 from consentry import __version__
 from consentry.cli import (
     auditing,
-    consenting,
     contracting,
     inspecting,
     letters,
@@ -39,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, consenting, sandboxing):
+for module in (starting, inspecting, running, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
@@ -48,7 +47,6 @@ app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
 app.add_typer(qualifying.app, name="quality")
-authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 
