@@ -18,15 +18,16 @@ from consentry.warehouse.protocol import BATCH_ROWS
 
 # Plain JSON.
 Held = dict[str, Any]
+# Tables that belong to a stream's quarantine and are none themselves.
+_BESIDE: Final = r"__(aside|fixed|chosen|checked|duplicates|staged|numbered)$"
 STATUSES: Final = ("open", "replayed", "superseded")
 
 
 def held_streams(warehouse: Warehouse) -> list[str]:
     """Return the names of the tables that have a quarantine."""
     names = [table.partition(".")[2] for table in warehouse.tables("quarantine")]
-    return [
-        name for name in names if not re.search(r"__(aside|fixed|chosen|checked|duplicates|staged|numbered)$", name)
-    ]
+    ours = [name for name in names if not re.search(_BESIDE, name)]
+    return [name for name in ours if {"payload", "reasons", "status"} <= warehouse.columns(f"quarantine.{name}").keys()]
 
 
 def summary_of(warehouse: Warehouse, stream: str) -> Held:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import pyarrow as arrow
@@ -73,6 +74,7 @@ class Task:
     chosen: str | None = None
     watched: bool = False
     accept: bool = False
+    now: datetime | None = None
     tombstones: bool = False
 
     @property
@@ -107,6 +109,7 @@ def validate(
     mode: Literal["append", "snapshot"],
     run_id: str,
     accept: bool = False,
+    now: datetime | None = None,
 ) -> Checked:
     """Check the raw rows of a stream that are new since the last time, and publish both halves in one step.
 
@@ -121,7 +124,8 @@ def validate(
     if not warehouse.has(raw):
         return Checked(0, 0, 0)
     task = stream_task(warehouse, contract, stream=stream, primary_key=primary_key, run_id=run_id)
-    task = dataclasses.replace(task, watched=not (known and known[1] != contract.digest), accept=accept)
+    watched = known is None or known[1] == contract.digest
+    task = dataclasses.replace(task, watched=watched, accept=accept, now=now)
     last = warehouse.sql(f"SELECT max(_rid) AS last FROM {task.raw}")["last"][0].as_py()
     changed = known is not None and known[1] != contract.digest
     after = known[0] if known and not changed else -1
@@ -211,6 +215,7 @@ def _observed(task: Task) -> Observed | None:
         key=task.key,
         run_id=task.run_id,
         accept=task.accept,
+        now=task.now,
     )
     found.stop_on_failures(task.warehouse)
     return found

@@ -104,12 +104,16 @@ def observe(
 ) -> Observed:
     """Describe the judged rows of a load and hold them against the loads before.
 
-    accept: whoever runs this has looked; what would fail is only told.
+    accept: whoever runs this has looked; what would fail is only told. now: the clock of what is fresh, the real one
+    when it is None.
     """
     load = profile_load(warehouse, contract, stream=stream, table=table, key=key, run_id=run_id)
-    moment = now or load.loaded_at
+    moment = load.loaded_at
     before = history(warehouse, stream, before=run_id)
-    found = [*_freshness(warehouse, contract, table, moment), *_volume(contract, load, before.get("", []), moment)]
+    found = [
+        *_freshness(warehouse, contract, table, now or moment),
+        *_volume(contract, load, before.get("", []), moment),
+    ]
     for name, column in load.columns.items():
         if name not in contract.watch.ignore:
             found += _column(contract, name, column, before.get(name, []), moment)

@@ -106,6 +106,7 @@ def check(context: Context) -> Result:
                 mode=stream.mode,
                 run_id=context.run_id,
                 accept=f"watch:{source}.{name}" in context.allow,
+                now=context.as_of,
             )
         except StopRun as alarm:
             if alarm.code != "watch_failed" or not context.warehouse.has(stream_table("clean", source, name)):
@@ -154,7 +155,7 @@ def _take_late_references(context: Context, source: str, name: str, stream: Stre
 
 def _in_order(context: Context) -> list[tuple[tuple[str, str], StreamBlock]]:
     """Return the streams so that one whose rows another refers to comes before it."""
-    left = dict(streams_of(context.loaded.job, "customer", "event", "consent", "link"))
+    left = dict(streams_of(context.loaded.job, "customer", "event", "consent", "link", "aggregate"))
     wanted = {key: context.loaded.contracts["__".join(key)].refers_to() for key in left}
     ordered: list[tuple[tuple[str, str], StreamBlock]] = []
     while left:
