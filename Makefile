@@ -33,6 +33,7 @@ check: test lint
 
 docs: $(STAMP)
 	$(BIN)/python -m consentry.cli.reference > docs/commands.md
+	$(BIN)/python -m consentry.connectors.pages
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_end_to_end.py --quick

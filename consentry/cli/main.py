@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from consentry import __version__
 from consentry.cli import (
     auditing,
+    authoring,
     contracting,
     inspecting,
     letters,
@@ -47,6 +48,7 @@ app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
 app.add_typer(qualifying.app, name="quality")
+authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")
 
 
