@@ -21,7 +21,7 @@ from consentry.pipeline.stages import take_consents_again
 from consentry.validation.held import Held, discard, erase, held_rows, held_streams, summary_of
 from consentry.validation.replay import mend, replay
 
-ENTITIES = ("customer", "event", "consent", "link")
+ENTITIES = ("customer", "event", "consent", "link", "aggregate")
 # The quarantine of the merged profile, which every run builds anew.
 PROFILE = "golden"
 
