@@ -60,10 +60,21 @@ class Bits:
 
     def ordinals(self) -> Ordinals:
         """Return the ordinals of the people in the set, ascending."""
-        # Most sets are small: only the bytes with anybody in them are unpacked.
+        # Most sets are small: there only the bytes with anybody in them are unpacked.
         places = np.flatnonzero(self.words)
+        if len(places) > len(self.words) // 4:
+            return np.flatnonzero(self.mask()).astype(np.uint32)
         rows, columns = np.nonzero(np.unpackbits(self.words[places]).reshape(-1, 8))
         return (places[rows] * 8 + columns).astype(np.uint32)
+
+
+def roaring(bits: Bits) -> BitMap:
+    """Turn bits into a Roaring bitmap."""
+    if len(bits) == bits.size:
+        full = BitMap()
+        full.add_range(0, bits.size)
+        return full
+    return bitmap(bits.ordinals())
 
 
 def bitmap(ordinals: Ordinals) -> BitMap:

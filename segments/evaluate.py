@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from consentry.segments import ast
 from consentry.segments.atoms import Population, open_population
-from consentry.segments.bits import Bits, bitmap
+from consentry.segments.bits import Bits, roaring
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.groups import assign
@@ -74,7 +74,7 @@ def evaluate(
     nodes = nodes_of(segments)
     population = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes)
     decide(segments, population)
-    members = {name: bitmap(bits.ordinals()) for name, bits in decided(segments, population).items()}
+    members = {name: roaring(bits) for name, bits in decided(segments, population).items()}
     return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale)
 
 
@@ -132,7 +132,7 @@ def finish(
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
     definition = fingerprint(segments, population.catalog)
-    people = bitmap(population.alive.ordinals())
+    people = roaring(population.alive)
     make_tables(warehouse)
     with warehouse.transaction():
         changes = publish(warehouse, members, now=now, run_id=run_id)

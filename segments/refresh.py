@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from consentry.model.names import quoted
 from consentry.segments import ast
 from consentry.segments.atoms import Population, compares_with_everyone, open_population, stream
-from consentry.segments.bits import Bits, bitmap, ordinals_of
+from consentry.segments.bits import Bits, bitmap, ordinals_of, roaring
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.edges import Edge, Edges, edges, merged
@@ -61,7 +61,7 @@ def refresh(
         return evaluate(warehouse, segments, catalog, now=now, run_id=run_id, limits=limits, stale=stale)
     whole = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes_of(segments))
     affected = _shifted(whole, segments, state)
-    affected |= BitMap(state.people) ^ bitmap(whole.alive.ordinals())
+    affected |= BitMap(state.people) ^ roaring(whole.alive)
     affected |= _numbers(warehouse, touched)
     affected |= _crossing(whole, found, Clock(state.at, catalog.zone()))
     members = _patched(whole, segments, affected)
@@ -101,7 +101,7 @@ def _shifted(whole: Population, segments: Sequence[Segment], state: State) -> Bi
     for each in scores:
         now, then = whole.kept[each], before.kept[each]
         moved = moved | Bits.of(~((now == then) | (np.isnan(now) & np.isnan(then))))
-    return bitmap((moved & whole.alive).ordinals())
+    return roaring(moved & whole.alive)
 
 
 def _numbers(warehouse: Warehouse, persons: Collection[str]) -> BitMap:
@@ -137,7 +137,7 @@ def _conditions(query: Query, own: Sequence[Edge], before: Clock) -> Iterator[st
 
 def _patched(whole: Population, segments: Sequence[Segment], affected: BitMap) -> dict[str, BitMap]:
     """Return the members of each segment: the affected as they are decided now, the others as they were."""
-    warehouse, alive = whole.warehouse, bitmap(whole.alive.ordinals())
+    warehouse, alive = whole.warehouse, roaring(whole.alive)
     places = ordinals_of(affected & alive).astype(np.int64)
     schema = pa.schema([("ordinal", pa.uint32())])
     chosen = pa.record_batch([pa.array(places, pa.uint32())], schema=schema)

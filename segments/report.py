@@ -18,7 +18,7 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground
 padding:0 1rem}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{color:var(--soft);margin:.2rem 0 .8rem}
 svg{width:100%;height:auto;background:var(--card);border-radius:8px}text{fill:var(--ink);font:12px system-ui,sans-serif}
 .soft{fill:var(--soft)}.grid{stroke:var(--line)}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line)}td.n{text-align:right}
+td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right}
 """
 
 
@@ -102,7 +102,7 @@ def _sizes(page: Page) -> Iterator[str]:
             points = {size.at: size.members for size in page.sizes if size.segment == name}
             yield _line(points, times, most, _colour(name, names), name)
         yield "</svg>"
-    yield "<table><tr><th>segment</th><th>members</th><th>at first</th></tr>"
+    yield '<table><tr><th>segment</th><th class="n">members</th><th class="n">at first</th></tr>'
     for name in names:
         own = sorted((size for size in page.sizes if size.segment == name), key=lambda size: size.at)
         mark = f'<span style="color:{_colour(name, names)}">&#9632;</span> {escape(name)}'
