@@ -22,10 +22,11 @@ from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.mirror import mirror
 from consentry.consent.payload import Payloads
-from consentry.consent.policy import SIGNALS, STRICTNESS, Destination, Policy
+from consentry.consent.policy import SIGNALS, Destination, Policy
 from consentry.consent.present import decide_now
-from consentry.consent.rules import ANY, Answer, PurposeRule, TargetRule
+from consentry.consent.rules import Answer, PurposeRule, TargetRule
 from consentry.consent.rules_sql import DECISIONS, decide_all
+from consentry.consent.ruling import purpose_rule, target_rule
 from consentry.consent.subjects import Keyed, write_facts, write_subjects
 from consentry.errors import Blocked, ConfigError
 from consentry.model.batch import Batch, Operation, Value
@@ -181,6 +182,11 @@ class Gate:
         sealed = replace(batch, seal=batch.digest(self._seal_key))
         return Sealed(sealed, tuple(refused), MappingProxyType(hashes))
 
+    def answers(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
+        """Decide for some people at this moment, from the ledger itself, without making a batch; by person id."""
+        self.admit(target)
+        return self._decide_now(warehouse, self._rule(target), people)
+
     def verify(self, batch: Batch) -> None:
         """Raise Blocked unless this gate made the batch, and made it just as it is."""
         if not hmac.compare_digest(batch.seal, batch.digest(self._seal_key)):
@@ -222,7 +228,7 @@ class Gate:
         }
 
     def _consenting(self, purpose: str) -> PurposeRule:
-        rule = self._purpose(purpose, self._now())
+        rule = purpose_rule(self.policy, purpose, self._now())
         return replace(rule, basis=dict.fromkeys(rule.basis, "consent"))
 
     def _decide_now(self, warehouse: Warehouse, rule: TargetRule, people: People) -> dict[str, Answer]:
@@ -250,30 +256,7 @@ class Gate:
         return replace(rule, child_directed=destination.child_directed)
 
     def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
-        as_of, merge = self._now(), self.policy.file.merge
-        return TargetRule(
-            name=name,
-            purposes=tuple(self._purpose(purpose, as_of) for purpose in dict.fromkeys(purposes)),
-            kinds=kinds,
-            strict=merge.identifier_scope == "strict",
-            shared_by=merge.shared_by,
-            skew=merge.skew.span,
-            as_of=as_of,
-            trust=self.policy.trust,
-        )
-
-    def _purpose(self, name: str, as_of: datetime) -> PurposeRule:
-        purpose = self.policy.purposes[name]
-        strictest = min(purpose.basis.values(), key=STRICTNESS.index)
-        alike = frozenset(regime for regime, basis in purpose.basis.items() if basis == strictest)
-        return PurposeRule(
-            purpose=name,
-            basis={**purpose.basis, ANY: strictest},
-            accepts={**{regime: frozenset({regime}) for regime in purpose.basis}, ANY: alike},
-            cutoff=purpose.ttl.before(as_of),
-            min_notice=purpose.min_notice_version,
-            guarded=purpose.minors == "guardian",
-        )
+        return target_rule(self.policy, name, purposes, kinds, as_of=self._now())
 
 
 def refusals(policy: Policy, target: Target) -> Iterator[str]:

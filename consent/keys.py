@@ -66,12 +66,34 @@ class Keyring:
 
     @classmethod
     def from_environment(cls, variable: str) -> Keyring:
-        """Take version 1 from an environment variable: 32 bytes in hexadecimal or base64."""
+        """Take keys from an environment variable: 32 bytes in hexadecimal or base64, which is version 1.
+
+        After a rotation it holds several, as `1:<key>,2:<key>`; the last one is active.
+        """
         text = os.environ.get(variable, "").strip()
         if not text:
             message = f"The environment variable {variable} is not set. Set it to a key of 32 random bytes in hex."
             raise StopRun(message, code="no_key")
-        return cls({1: _decoded(text, variable)}, active=1)
+        masters: dict[int, bytes] = {}
+        for number, part in enumerate(text.split(","), 1):
+            version, colon, key = part.strip().rpartition(":")
+            if colon and not version.isdigit():
+                raise StopRun(f"The environment variable {variable} names a version that is no number.", code="no_key")
+            masters[int(version) if colon else number] = _decoded(key, variable)
+        return cls(masters, active=next(reversed(masters)))
+
+    @classmethod
+    def rotate_file(cls, path: Path) -> Keyring:
+        """Add a new key to a key file and make it active; every older one still matches. Return the new ring."""
+        ring = cls.from_file(path)
+        version = max(ring.accepted) + 1
+        keys = {str(number): master.hex() for number, master in ring._masters.items()}
+        keys[str(version)] = os.urandom(KEY_BYTES).hex()
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.unlink(missing_ok=True)
+        _write_private(fresh, json.dumps({"format": _FORMAT, "active": version, "keys": keys}))
+        os.replace(fresh, path)
+        return cls.from_file(path)
 
     @classmethod
     def _from_text(cls, text: str, place: str) -> Keyring:
@@ -116,6 +138,11 @@ def _parsed(text: str) -> tuple[dict[int, bytes], int] | None:
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"format": _FORMAT, "active": 1, "keys": {"1": os.urandom(KEY_BYTES).hex()}})
+    _write_private(path, content)
+
+
+def _write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read, unless it is there already."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -176,6 +176,54 @@ class Ledger:
                     added += 1
         return added
 
+    def unsuppress(self, identifier_type: str, value: str, *, region: str | None = None, scope: str = ANY) -> int:
+        """Take an identifier off the suppression list for one scope; return the number of entries removed.
+
+        An erasure stays: who was erased comes back by a word of their own, never by taking them off a list.
+        """
+        forms = normal_forms(identifier_type, value, region)
+        macs = identifier_hmacs(self.keyring, identifier_type, forms, domain=SUPPRESSION)
+        c = suppression.c
+        with self.store.begin() as connection:
+            _lock(connection)
+            removed = connection.execute(
+                sa.delete(suppression).where(
+                    c.identifier_hmac.in_([mac for listed in macs.values() for mac in listed]),
+                    c.scope_purpose == scope,
+                    c.reason != "erasure",
+                )
+            )
+        return removed.rowcount
+
+    def suppressed(self) -> list[dict[str, object]]:
+        """Count the suppression list by scope, reason, day and key version."""
+        c = suppression.c
+        day = sa.func.substr(c.since, 1, 10).label("day")
+        query = sa.select(c.scope_purpose, c.reason, day, c.key_version, sa.func.count().label("entries")).group_by(
+            c.scope_purpose, c.reason, day, c.key_version
+        )
+        with self.store.begin() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(day)).mappings()]
+
+    def history(self, identifier_type: str, value: str, *, region: str | None = None) -> list[dict[str, object]]:
+        """Return every event of one identifier as it stands in the ledger, oldest first; no identifier is in it."""
+        forms = normal_forms(identifier_type, value, region)[:1]
+        macs = identifier_hmacs(self.keyring, identifier_type, forms)
+        query = sa.select(consent_event).where(
+            consent_event.c.identifier_hmac.in_([mac for listed in macs.values() for mac in listed])
+        )
+        with self.store.begin() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(consent_event.c.effective_at)).mappings()]
+
+    def everything(self) -> Iterator[dict[str, object]]:
+        """Yield every event in the order of the chain."""
+        with self.store.begin() as connection:
+            found = connection.execution_options(yield_per=10_000).execute(
+                sa.select(consent_event).order_by(consent_event.c.seq)
+            )
+            for row in found.mappings():
+                yield dict(row)
+
     def head(self) -> tuple[int, str]:
         """Return the number of events and the hash of the last one."""
         with self.store.begin() as connection:

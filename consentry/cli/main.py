@@ -12,6 +12,7 @@ from consentry import __version__
 from consentry.cli import (
     auditing,
     authoring,
+    consenting,
     contracting,
     inspecting,
     letters,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, sandboxing):
+for module in (starting, inspecting, running, consenting, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")

@@ -1,0 +1,241 @@
+"""What the consent commands do with a job: look up, import, try another policy, rotate keys.
+
+An identifier that is asked for is used to compute its keyed hash, and stands in no answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from consentry.config import Faults
+from consentry.consent.gate import Gate, refusals
+from consentry.consent.keys import Keyring
+from consentry.consent.ledger import Ledger
+from consentry.consent.normal import normal
+from consentry.consent.policy import Policy, read_policy
+from consentry.consent.receipt import receipt
+from consentry.consent.revision import approve_policy
+from consentry.consent.signals.read import read_signal
+from consentry.consent.signals.rows import SignalBlock
+from consentry.consent.subjects import Keyed
+from consentry.errors import ConfigError
+from consentry.pipeline.context import read_keys
+from consentry.pipeline.load import Loaded
+from consentry.store import Store
+from consentry.warehouse import DuckDBWarehouse
+
+
+@contextmanager
+def ledger_of(loaded: Loaded) -> Iterator[Ledger]:
+    """Open the ledger of a job beside whatever runs."""
+    store = Store.in_file(loaded.state / "control.db")
+    try:
+        yield Ledger(store, read_keys(loaded.job.keys, loaded.state))
+    finally:
+        store.close()
+
+
+# Everything below returns plain JSON.
+def history(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
+    """Return every event of one identifier, oldest first."""
+    _refuse_nobody(kind, value, region)
+    with ledger_of(loaded) as ledger:
+        return {"identifier_type": kind, "events": ledger.history(kind, value, region=region)}
+
+
+def show(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
+    """Return the last word for each purpose and source."""
+    last: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for event in history(loaded, kind, value, region)["events"]:
+        last[event["purpose"], event["source_system"]] = event
+    kept = ("purpose", "state", "source_system", "method", "regime", "notice_version", "effective_at", "expires_at")
+    return {"identifier_type": kind, "states": [{name: one[name] for name in kept} for one in last.values()]}
+
+
+def receipts(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
+    """Return a dpv-27560 receipt for each event of one identifier."""
+    policy = loaded.policy
+    events = history(loaded, kind, value, region)["events"]
+    return {"receipts": [receipt(event, policy_id=policy.policy_id, policy_sha256=policy.sha256) for event in events]}
+
+
+def import_consents(loaded: Loaded, path: Path, signal: str | None) -> dict[str, Any]:
+    """Take a file of consent events (CSV or JSON lines, canonical columns) into the ledger.
+
+    signal: the platform whose payloads stand in a column `payload`.
+    """
+    block = SignalBlock.model_validate({"type": signal}) if signal else None
+    rows: Iterator[Mapping[str, object]] = _rows(path)
+    if block:
+        rows = (found for row in rows for found in read_signal(row, block, loaded.policy))
+    with ledger_of(loaded) as ledger:
+        return asdict(ledger.record(rows, policy=loaded.policy))
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, object]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                for record in csv.DictReader(file):
+                    yield {name: value or None for name, value in record.items() if name}
+                return
+            for number, line in enumerate(file, 1):
+                row = _object(line) if line.strip() else {}
+                if row is None:
+                    raise ConfigError(f"{path}:{number}: This line is no JSON object. Nothing after it was read.")
+                if row:
+                    yield row
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{path}: The file cannot be read. Check the path, and that it is UTF-8 text.") from None
+
+
+def _object(line: str) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def explain(
+    loaded: Loaded, kind: str, value: str, region: str | None, *, sync: str, known_at: datetime | None = None
+) -> dict[str, Any]:
+    """Return what the gate answers for one person at one sync now (or as known at an instant), and the events behind.
+
+    Raises ConfigError when the job has not run, or nobody has this identifier.
+    """
+    if sync not in loaded.job.syncs:
+        raise ConfigError(f"The job has no sync {sync!r}. It has: {', '.join(loaded.job.syncs)}.")
+    form = _refuse_nobody(kind, value, region)
+    with ledger_of(loaded) as ledger, _warehouse(loaded) as warehouse:
+        gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
+        name = Keyed(ledger.keyring).ledger(kind, form)[0]
+        people = warehouse.sql(
+            "SELECT g.* FROM identity.golden g WHERE g.person_id IN"
+            " (SELECT s.person_id FROM ops.subject s WHERE s.identifier = $name) ORDER BY g.person_id",
+            name=name,
+        ).to_pylist()
+        if not people:
+            raise ConfigError("Nobody has this identifier, as of the job's last run.")
+        target = loaded.target(sync)
+        answers = gate.answers(warehouse, target, people)
+        events = ledger.history(kind, value, region=region)
+    destination = loaded.policy.destinations[target.destination]
+    return {
+        "sync": sync,
+        "destination": target.destination,
+        "purposes": list(destination.purposes_all_of),
+        "policy": {"id": loaded.policy.policy_id, "sha256": loaded.policy.sha256},
+        "people": [
+            {"person_id": person, "allow": one.allow, "reason": one.reason, "identifiers": sorted(one.kinds)}
+            for person, one in answers.items()
+        ],
+        "events": [{key: event[key] for key in _SHOWN} for event in events],
+    }
+
+
+_SHOWN = (
+    "seq", "purpose", "state", "source_system", "method", "regime", "notice_version", "effective_at", "recorded_at",
+)  # fmt: skip
+
+
+def _refuse_nobody(kind: str, value: str, region: str | None) -> str:
+    form = normal(kind, value, region)
+    if form is None:
+        raise ConfigError(f"This {kind} can identify nobody. A phone number needs its country code or --region.")
+    return form
+
+
+@contextmanager
+def _warehouse(loaded: Loaded) -> Iterator[DuckDBWarehouse]:
+    path = loaded.state / "warehouse.duckdb"
+    if not path.exists():
+        raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
+    warehouse = DuckDBWarehouse(path)
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def policy_at(path: Path) -> Policy:
+    """Read a policy file; raises ConfigError with every fault."""
+    faults = Faults()
+    policy = read_policy(path, faults)
+    faults.check()
+    assert policy is not None
+    return policy
+
+
+def policy_diff(loaded: Loaded, new: Policy) -> dict[str, Any]:
+    """Decide everybody under another policy, and count who would gain or lose each sync. Nothing is kept or sent.
+
+    A sync that the new policy does not admit loses everybody.
+    """
+    with ledger_of(loaded) as ledger, _warehouse(loaded) as warehouse:
+        if not warehouse.has("ops.subject"):
+            raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
+        counted: dict[str, Any] = {}
+        for name in loaded.job.syncs:
+            for side, policy in (("before", loaded.policy), ("after", new)):
+                gate = Gate(policy, ledger, ledger.keyring, as_of=loaded.job.as_of)
+                _decide_aside(gate, warehouse, loaded, name, side)
+            counted[name] = _compared(warehouse)
+        warehouse.sql("DELETE FROM ops.decision WHERE target IN ('before', 'after')")
+    return {"policy": {"before": loaded.policy.sha256, "after": new.sha256}, "syncs": counted}
+
+
+def _decide_aside(gate: Gate, warehouse: DuckDBWarehouse, loaded: Loaded, name: str, side: str) -> None:
+    target = replace(loaded.target(name), name=side)
+    warehouse.sql("DELETE FROM ops.decision WHERE target = $side", side=side)
+    if not list(refusals(gate.policy, target)):
+        gate.subjects(warehouse)
+        gate.decide(warehouse, [target])
+
+
+def _compared(warehouse: DuckDBWarehouse) -> dict[str, Any]:
+    found = warehouse.sql(
+        "WITH sides AS (SELECT person_id, bool_or(allow AND target = 'before') AS before,"
+        " bool_or(allow AND target = 'after') AS after, max(CASE WHEN target = 'after' THEN reason END) AS reason"
+        " FROM ops.decision WHERE target IN ('before', 'after') GROUP BY person_id)"
+        " SELECT CASE WHEN after THEN 'gain' ELSE 'lose' END AS side, coalesce(reason, 'not_admitted') AS reason,"
+        " count(*) AS n FROM sides WHERE before <> after GROUP BY ALL ORDER BY ALL"
+    ).to_pylist()
+    return {
+        "gain": sum(row["n"] for row in found if row["side"] == "gain"),
+        "lose": sum(row["n"] for row in found if row["side"] == "lose"),
+        "lost_for": {row["reason"]: row["n"] for row in found if row["side"] == "lose"},
+    }
+
+
+def approve(loaded: Loaded) -> dict[str, Any]:
+    """Sign the job's policy, so that it may come into force though a newer one was."""
+    with ledger_of(loaded) as ledger:
+        signature = approve_policy(ledger.store, loaded.policy, ledger.keyring)
+    return {"policy_id": loaded.policy.policy_id, "sha256": loaded.policy.sha256, "signature": signature}
+
+
+def keys(loaded: Loaded) -> dict[str, Any]:
+    """Say which key versions are held; never a key."""
+    ring = read_keys(loaded.job.keys, loaded.state)
+    return {"provider": loaded.job.keys.provider, "active": ring.active, "accepted": list(ring.accepted)}
+
+
+def rotate(loaded: Loaded) -> dict[str, Any]:
+    """Add a key version and make it active; old consents and suppressions still match.
+
+    Raises ConfigError for keys that are not in a file: whoever holds them rotates them.
+    """
+    settings = loaded.job.keys
+    if settings.provider != "file" or settings.path is None:
+        variable = settings.variable
+        raise ConfigError(f"These keys are not in a file. Set {variable} to 1:<old>,2:<new>; the last is active.")
+    ring = Keyring.rotate_file(loaded.state / settings.path)
+    return {"provider": "file", "active": ring.active, "accepted": list(ring.accepted)}
