@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
 from consentry.connectors.base import Destination, LooksUp, Ok, Outcome, Rejected, Removes, Unknown
@@ -135,6 +136,23 @@ def test_an_unknown_list_a_wrong_token_and_a_used_up_day_are_sentences(sandbox: 
     sandbox.fault("daily_limit", times=50)
     with pytest.raises(RetryLater):
         list(hubspot.write(batch("77", person(551))))
+
+
+def test_trap_20_a_repeated_cursor_raises() -> None:
+    page = {"results": [{"recordId": "1"}], "paging": {"next": {"after": "1"}}}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=page))
+    with pytest.raises(DestinationFailed) as caught:
+        _hubspot("https://api.example.com", transport=transport).lookup("77", ["2"])
+    assert caught.value.code == "repeated_cursor"
+
+
+def test_trap_13_the_version_is_in_every_request(sandbox: Sandbox, list_id: str) -> None:
+    recorder = Recorder()
+    hubspot = _hubspot(sandbox.url("hubspot"), transport=recorder)
+    list(hubspot.write(batch(list_id, person(570))))
+    list(hubspot.remove(batch(list_id, person(570), operation="remove")))
+    assert all("/2026-09/" in one.url.path for one in recorder.seen) and len(recorder.seen) == 4
+    recorder.close()
 
 
 def test_it_adds_removes_and_looks_up(hubspot: HubSpot) -> None:
