@@ -2,9 +2,10 @@
 
 Identifiers come hashed by the policy (`match_sha256`, rules `google@2026-11`). What Google is told of a person's
 consent is what the row says: the fields `ad_user_data` and `ad_personalization`, which the policy names under
-`signals`, hold the word of the ledger, and only the word `granted` becomes CONSENT_GRANTED. One request holds people of one answer alone, because Google reads
-the settings of a request as those of all its people (support.google.com/google-ads/answer/14310715). Accepted is not
-applied: the status of each request is asked for until it is final.
+`signals`, hold the word of the ledger, and only the word `granted` becomes CONSENT_GRANTED. One request holds people
+of one answer alone, because Google reads the settings of a request as those of all its people
+(support.google.com/google-ads/answer/14310715). Accepted is not applied: the status of each request is asked for
+until it is final.
 """
 
 from __future__ import annotations
