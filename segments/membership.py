@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +38,6 @@ _VIEWS = {
     MEMBERSHIP: (COHORT, "c.segment, o.person_id, c.entered_at", "segment, entered_at"),
     CHANGE: (CHANGE_SET, 'c.run_id, c.segment, o.person_id, c.change, c."at"', 'run_id, segment, change, "at"'),
 }
-Kind = Literal["enter", "exit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +118,9 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     staying = [move for move in moved if move.segment not in dropped]
     _append(warehouse, COHORT, [*kept, *came])
     _append(warehouse, ROSTER, [(move.segment, len(move.now), move.now.serialize()) for move in staying])
-    noted: list[tuple[Kind, str, BitMap]] = [("enter", move.segment, move.came) for move in moved]
-    noted += [("exit", move.segment, move.gone) for move in moved]
-    _append(
-        warehouse,
-        CHANGE_SET,
-        [(run_id, name, kind, now, ordinals_of(people)) for kind, name, people in noted if people],
-    )
+    entered = [(run_id, move.segment, "enter", now, ordinals_of(move.came)) for move in moved if move.came]
+    left = [(run_id, move.segment, "exit", now, ordinals_of(move.gone)) for move in moved if move.gone]
+    _append(warehouse, CHANGE_SET, [*entered, *left])
 
 
 def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datetime, Ordinals]]:

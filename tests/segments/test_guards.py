@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from consentry.segments.catalog import Catalog
 from consentry.segments.evaluate import Evaluated, evaluate
 from consentry.segments.files import Segment
 from consentry.segments.holdout import is_held_out, mismatch_p
@@ -69,7 +70,7 @@ def test_a_split_that_chance_does_not_explain_is_a_sample_ratio_mismatch(held: i
 
 
 def test_one_in_a_hundred_is_the_usual_minimum_and_a_stated_one_overrules_it(
-    write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: object
+    write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: Catalog
 ) -> None:
     populate(crowd(1000))
     text = one("age < 9") + '  - {segment: own, description: t, purpose: ads, rule: "age < 9", min_size: 5}\n'
@@ -80,7 +81,7 @@ def test_one_in_a_hundred_is_the_usual_minimum_and_a_stated_one_overrules_it(
         catalog,
         now=now,
         run_id="r",
-        limits=Limits(on_small="block"),  # type: ignore[arg-type]
+        limits=Limits(on_small="block"),
     )
     assert [(item.segment, item.code) for item in found.findings] == [("s", "small")]
     assert found.notes == ("The segment 's' has 9 members; its minimum is 10.",)
@@ -122,7 +123,7 @@ def test_what_a_segment_reads_includes_what_its_references_read(write: Write) ->
 
 
 def test_a_segment_with_an_old_input_is_stale_and_its_syncs_are_held(
-    write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: object
+    write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: Catalog
 ) -> None:
     populate(crowd(10))
     text = one("count(purchase) > 0") + '  - {segment: other, description: t, purpose: ads, rule: "age > 1"}\n'
@@ -134,7 +135,7 @@ def test_a_segment_with_an_old_input_is_stale_and_its_syncs_are_held(
         now=now,
         run_id="r",
         stale=late,
-        limits=Limits(on_small="ignore"),  # type: ignore[arg-type]
+        limits=Limits(on_small="ignore"),
     )
     assert [(item.segment, item.code, item.action) for item in found.findings] == [("s", "stale", "block")]
     assert warehouse.sql("SELECT segment FROM segment.hold")["segment"].to_pylist() == ["s"]

@@ -108,7 +108,7 @@ def clean(warehouse: DuckDBWarehouse) -> None:
 STEPPED, WHOLE = DuckDBWarehouse(threads=1), DuckDBWarehouse(threads=1)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     defined().filter(lambda made: not circular(made)),
     people,
@@ -151,7 +151,7 @@ def test_refreshed_is_evaluated_is_judged(
     assert (found.members, found.thresholds) == (full.members, full.thresholds)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(rules(None), people, st.sampled_from(NOWS))
 def test_nothing_changes_before_the_time_that_next_change_names(
     rule: ast.Rule, persons: list[Person], now: datetime
@@ -222,7 +222,7 @@ def test_what_scores_are_made_of_has_edges_too() -> None:
     assert any(edge.seconds == 7 * DAY and edge.event == "view" for edge in edges(nodes, CATALOG).found)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(rules(None), people, st.sampled_from(NOWS))
 def test_the_timers_of_everyone_are_those_of_each(rule: ast.Rule, persons: list[Person], now: datetime) -> None:
     clean(WHOLE)
