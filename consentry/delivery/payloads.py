@@ -33,7 +33,7 @@ def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) ->
         " LEFT JOIN identity.payload p ON p.target = $target AND p.person_id = g.person_id"
         f" WHERE p.fingerprint IS NULL OR p.fingerprint <> {content}",
         target=target.name,
-        version=_version(gate, target),
+        version=version(gate, target),
     )
     stale = warehouse.count("delivery.stale")
     if stale:
@@ -80,11 +80,11 @@ def remember_sent(warehouse: Warehouse, gate: Gate, target: Target, batches: Seq
             f" JOIN (SELECT a.person_id, a.payload_hash {sent}) s ON s.person_id = g.person_id",
             target=target.name,
             batches=batches,
-            version=_version(gate, target),
+            version=version(gate, target),
         )
 
 
-def _version(gate: Gate, target: Target) -> str:
+def version(gate: Gate, target: Target) -> str:
     """Name the policy, the key and the mapping in force: under others the same record makes another payload."""
     place = [gate.policy.sha256, gate.ledger.keyring.active, target.destination, target.purpose]
     mapping = [*place, list(target.identifiers), dict(target.fields)]

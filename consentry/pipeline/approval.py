@@ -50,6 +50,7 @@ def would_send(context: Context, name: str) -> dict[str, Any]:
         "removes": found.removes,
         "removes_for_consent": found.removes_consent,
         "waiting": found.waiting,
+        "withheld": found.withheld,
         "refused": found.refused,
         "guards": guards,
         "sentence": " ".join(_stopped(guard) for guard in guards if not guard["allowed"]),

@@ -1,0 +1,206 @@
+"""What bench_delivery runs in processes of their own: a delivery, the comparison with the ledger, and drt."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from consentry.audit import AuditLog
+from consentry.config import Faults
+from consentry.connectors.base import Destination
+from consentry.connectors.registry import connect, connector
+from consentry.consent.gate import Gate
+from consentry.consent.keys import Keyring
+from consentry.consent.ledger import Ledger
+from consentry.consent.policy import read_policy
+from consentry.delivery import Sync, deliver
+from consentry.delivery.diff import difference
+from consentry.delivery.payloads import fingerprint, version
+from consentry.delivery.tables import make_tables
+from consentry.store import Store
+from consentry.warehouse import DuckDBWarehouse
+
+POLICY = """
+version: 1
+policy_id: bench
+default: deny
+purposes:
+  news:
+    basis: {gdpr: consent}
+destinations:
+  there:
+    connector: bench
+    role: controller
+    transfer: {mechanism: none}
+    purposes_all_of: [news]
+    identifiers: {email: {transform: pass}}
+    fields: {plan: {transform: pass}}
+sources:
+  form: {trust: 1}
+"""
+_PERSON = "printf('00000000-0000-7000-8000-%012d', i)"
+
+
+class World:
+    """A warehouse, a ledger and a gate with so many people, of whom all said yes."""
+
+    def __init__(self, folder: Path, people: int, audience: str) -> None:
+        self.people = people
+        self.warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", memory_limit="1GB")
+        self.store = Store.in_file(folder / "store.db")
+        self.audit = AuditLog(folder / "audit")
+        (folder / "policy.yaml").write_text(POLICY)
+        faults = Faults()
+        policy = read_policy(folder / "policy.yaml", faults)
+        faults.check()
+        assert policy is not None
+        keyring = Keyring.from_file(folder / "keys.json", create=True)
+        self.gate = Gate(policy, Ledger(self.store, keyring), keyring)
+        self.sync = Sync(
+            name="bench",
+            segment="all",
+            destination="there",
+            audience=audience,
+            purpose="news",
+            identifiers=("email",),
+            fields={"given_name": "plan"},
+        )
+        make_tables(self.warehouse)
+        for table in (
+            "identity.identifier(record_id TEXT, source TEXT, type TEXT, value TEXT, status TEXT, reason TEXT)",
+            "identity.membership(record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT)",
+            "segment.membership(segment TEXT, person_id TEXT, entered_at TIMESTAMPTZ)",
+        ):
+            self.warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table}")
+        self.warehouse.sql(
+            f"CREATE TABLE identity.golden AS SELECT {_PERSON} AS person_id, 'person' || i || '@example.com' AS email,"
+            " 'lead' AS plan FROM range($people) r(i)",
+            people=people,
+        )
+
+    def say_yes(self) -> None:
+        """Give everybody an identifier and a grant."""
+        self.warehouse.sql(
+            "INSERT INTO identity.identifier SELECT person_id, 'crm', 'email', email, 'ok', NULL FROM identity.golden"
+        )
+        self.warehouse.sql(
+            "INSERT INTO identity.membership SELECT person_id, person_id, 'r', NULL FROM identity.golden"
+        )
+        self.gate.ledger.record(self._grants(), policy=self.gate.policy)
+        self.gate.subjects(self.warehouse)
+
+    def _grants(self) -> Iterator[dict[str, object]]:
+        at = datetime.now(UTC) - timedelta(days=30)
+        about = {"source_system": "form", "identifier_type": "email", "purpose": "news", "state": "granted"}
+        notice = {"method": "explicit", "mechanism": "box", "notice_id": "n", "notice_version": 1, "regime": "gdpr"}
+        for number in range(self.people):
+            own = {"source_event_id": str(number), "identifier_value": f"person{number}@example.com"}
+            yield {**about, **notice, **own, "effective_at": at}
+
+    def join(self, first: int, last: int) -> None:
+        """Let people enter the segment."""
+        self.warehouse.sql(
+            f"INSERT INTO segment.membership SELECT 'all', {_PERSON}, now() FROM range($first, $last) r(i)",
+            first=first,
+            last=last,
+        )
+
+    def leave(self, first: int, last: int) -> None:
+        """Let people leave the segment."""
+        self.warehouse.sql(
+            f"DELETE FROM segment.membership WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
+            first=first,
+            last=last,
+        )
+
+    def change(self, first: int, last: int) -> None:
+        """Give people another plan."""
+        self.warehouse.sql(
+            "UPDATE identity.golden SET plan = 'customer' WHERE person_id IN"
+            f" (SELECT {_PERSON} FROM range($first, $last) r(i))",
+            first=first,
+            last=last,
+        )
+
+    def send(self, destination: Destination) -> dict[str, Any]:
+        """Decide and deliver; return the result with its seconds."""
+        self.gate.decide(self.warehouse, [self.sync.target()])
+        started = time.monotonic()
+        result = deliver(
+            self.warehouse, self.store, self.gate, self.audit, destination, self.sync, run_id="bench", patience=600
+        )
+        return {**asdict(result), "seconds": time.monotonic() - started}
+
+
+def delivery(kind: str, connection: str, audience: str, members: str, changed: str) -> dict[str, Any]:
+    """Sync so many members first, then so many changed ones, then nothing."""
+    size, some = int(members), int(changed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), size + some // 4, audience)
+        world.say_yes()
+        world.join(0, size)
+        config = connector(kind).Config.model_validate(json.loads(connection))
+        made = connect(kind, config, account="bench", base=Path(folder))
+        assert isinstance(made, Destination)
+        first = world.send(made)
+        world.leave(0, some // 4)
+        world.join(size, size + some // 4)
+        world.change(some, some + some // 2)
+        second = world.send(made)
+        return {"first": first, "second": second, "third": world.send(made)}
+
+
+def comparison(memberships: str) -> dict[str, Any]:
+    """Compare so many memberships, of which 1 per cent changed, with the ledger; return its CPU seconds."""
+    people = int(memberships)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), people, "all")
+        warehouse, target = world.warehouse, world.sync.target()
+        world.gate.subjects(warehouse)
+        world.gate.decide(warehouse, [target])
+        warehouse.sql("DELETE FROM ops.decision")
+        warehouse.sql(
+            "INSERT INTO ops.decision BY NAME SELECT person_id, 'bench' AS target, true AS allow, 'allow' AS reason,"
+            " 'email' AS identifiers FROM identity.golden"
+        )
+        world.join(0, people)
+        warehouse.sql(
+            f"INSERT INTO identity.payload SELECT 'bench', g.person_id, {fingerprint(warehouse)}, md5(g.person_id)"
+            " FROM identity.golden g JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
+            " LEFT JOIN (SELECT NULL AS person_id, NULL AS granted) o ON o.person_id = g.person_id",
+            version=version(world.gate, target),
+            target="bench",
+        )
+        warehouse.sql(
+            "INSERT INTO delivery.ack SELECT target, person_id, payload_hash, person_id, 'b', now()"
+            " FROM identity.payload"
+        )
+        world.leave(0, people // 400)
+        world.change(people // 100, people // 100 + people // 200)
+        warehouse.sql(
+            f"DELETE FROM delivery.ack WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
+            first=people // 400,
+            last=people // 200,
+        )
+        before = _cpu()
+        found = difference(warehouse, world.store, world.gate, world.sync)
+        return {"cpu_s": _cpu() - before, "found": asdict(found)}
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+WORKERS = {"delivery": delivery, "comparison": comparison}
+
+if __name__ == "__main__":
+    print(json.dumps(WORKERS[sys.argv[1]](*sys.argv[2:])))
