@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -68,5 +69,5 @@ def _same(contract: Contract, name: str, wanted: Scalar, judged: Mapping[str, An
         return wanted is found
     if isinstance(wanted, int | float) and not isinstance(found, str):
         return float(found) == float(wanted)
-    shown = found.isoformat() if hasattr(found, "isoformat") else str(found)
+    shown = found.isoformat() if isinstance(found, date) else str(found)
     return str(wanted).replace("Z", "+00:00") == shown

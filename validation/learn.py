@@ -125,7 +125,8 @@ def _boosted(matrix: Matrix, target: Any, encoded: Encoding, it: ImputeSettings,
     except ImportError:
         raise ConfigError("Install consentry[ml] to impute with a model.") from None
     words = [name in encoded.words for name in encoded.columns]
-    made = HistGradientBoostingRegressor if numeric else HistGradientBoostingClassifier
+    # Any: scikit-learn's own annotations know the one word of this argument, not its list of marks.
+    made: Any = HistGradientBoostingRegressor if numeric else HistGradientBoostingClassifier
     return made(categorical_features=words, random_state=0).fit(matrix, target).predict
 
 
