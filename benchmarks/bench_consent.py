@@ -145,9 +145,7 @@ def populate(warehouse: DuckDBWarehouse, people: int) -> int:
     return count
 
 
-def write(
-    warehouse: DuckDBWarehouse, table: str, *, mode: Any = "replace", **columns: tuple[Any, pa.DataType]
-) -> None:
+def write(warehouse: DuckDBWarehouse, table: str, *, mode: Any = "replace", **columns: tuple[Any, pa.DataType]) -> None:
     """Write columns as a table."""
     schema = pa.schema([(name, kind) for name, (_, kind) in columns.items()])
     arrays = [v if isinstance(v, pa.Array) else pa.array(v, kind) for v, kind in columns.values()]
@@ -168,13 +166,17 @@ def tokenise(values: int) -> dict[str, Any]:
 def one_person(repeats: int) -> dict[str, Any]:
     """Decide for one person again and again; return the median and the 99th percentile in microseconds."""
     subjects = [Subject("a", "email"), Subject("b", "phone")]
+    said = [
+        ("mail", "granted", "web"),
+        ("ads", "granted", "app"),
+        ("analytics", "denied", "web"),
+        ("mail", "withdrawn", "web"),
+        ("sms", "granted", "app"),
+    ]
     events = [
         Event("a", name, state, source, NOW - timedelta(days=day), "gdpr")
-        for day, (name, state, source) in enumerate(
-            [("mail", "granted", "web"), ("ads", "granted", "app"), ("analytics", "denied", "web"), ("mail", "withdrawn",
-             "web"), ("sms", "granted", "app")]
-        )
-    ]  # fmt: skip
+        for day, (name, state, source) in enumerate(said)
+    ]
     taken = np.empty(repeats)
     for n in range(repeats):
         rule = TARGETS[n % len(TARGETS)]
