@@ -1,13 +1,13 @@
 """Publish who is in each segment, with who came and who left, in one atomic step.
 
-`segment.roster` keeps one Roaring bitmap of person ordinals a segment, `segment.cohort` who of them came in at the
-same instant, `segment.change_set` who came and left in a run. `segment.membership` and `segment.change` show both
-with one row a person; they are views.
+`segment.roster` keeps one Roaring bitmap of person ordinals a segment, `segment.cohort` who came in at the same
+instant, `segment.gone` who of those left since, `segment.change_set` who came and left in a run.
+`segment.membership` and `segment.change` show both with one row a person; they are views.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
-from consentry.segments.bits import Ordinals, ordinals_of
+from consentry.segments.bits import Ordinals, bitmap, ordinals_of
 from consentry.segments.people import ORDINALS
 from consentry.warehouse import Warehouse
 
@@ -23,12 +23,16 @@ MEMBERSHIP = "segment.membership"
 CHANGE = "segment.change"
 ROSTER = "segment.roster"
 COHORT = "segment.cohort"
+GONE = "segment.gone"
+# Cohorts are written anew once more than this share of a segment left them.
+_WORTH_WRITING = 0.05
 CHANGE_SET = "segment.change_set"
 _INSTANT = pa.timestamp("us", "UTC")
 _PEOPLE = pa.list_(pa.uint32())
 _SCHEMAS = {
     ROSTER: pa.schema([("segment", pa.string()), ("size", pa.uint32()), ("members", pa.binary())]),
     COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), ("ordinals", _PEOPLE)]),
+    GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), ("ordinals", _PEOPLE)]),
     CHANGE_SET: pa.schema(
         [*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), ("ordinals", _PEOPLE)]
     ),
@@ -70,11 +74,15 @@ def make_tables(warehouse: Warehouse) -> None:
     )
     tables = {f"segment.{name}" for name in warehouse.sql(old)["table_name"].to_pylist()}
     for view, (table, shown, columns) in _VIEWS.items():
+        left = f"(SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {GONE}) AS g"
+        same = "g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at"
+        without = f" ANTI JOIN {left} ON {same}" if view == MEMBERSHIP else ""
         if view in tables:  # as versions before this one kept it: everybody enters anew
             warehouse.drop(view)
         inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {table}"
         warehouse.sql(
-            f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM ({inner}) AS c JOIN {ORDINALS} AS o USING (ordinal)"
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM ({inner}) AS c"
+            f" JOIN {ORDINALS} AS o ON o.ordinal = c.ordinal{without}"
         )
 
 
@@ -110,9 +118,13 @@ def publish(warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetim
 def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: datetime, run_id: str) -> None:
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     names = [move.segment for move in moved] + sorted(dropped)
-    kept = list(_kept(warehouse, [move for move in moved if move.gone]))
-    leaving = [move.segment for move in moved if move.gone] + sorted(dropped)
-    _delete(warehouse, COHORT, leaving)
+    rewritten = _to_rewrite(warehouse, [move for move in moved if move.gone and move.segment not in dropped], now)
+    kept = list(_kept(warehouse, rewritten))
+    anew = {move.segment for move in rewritten} | dropped
+    _delete(warehouse, COHORT, sorted(anew))
+    _delete(warehouse, GONE, sorted(anew))
+    leaving = [(move.segment, now, ordinals_of(move.gone)) for move in moved if move.gone and move.segment not in anew]
+    _append(warehouse, GONE, leaving)
     _delete(warehouse, ROSTER, names)
     came = [(move.segment, now, ordinals_of(move.came)) for move in moved if move.came]
     staying = [move for move in moved if move.segment not in dropped]
@@ -123,17 +135,39 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     _append(warehouse, CHANGE_SET, [*entered, *left])
 
 
+def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list[_Move]:
+    """Return the segments whose cohorts are written anew: many left, or the clock did not go on since the last."""
+    if not moved:
+        return []
+    query = f"SELECT segment, max(entered_at) AS last FROM {COHORT} GROUP BY segment"
+    last = {row["segment"]: row["last"] for row in warehouse.sql(query).to_pylist()}
+    query = f"SELECT segment, sum(len(ordinals)) AS n FROM {GONE} GROUP BY segment"
+    left = {row["segment"]: int(row["n"]) for row in warehouse.sql(query).to_pylist()}
+    return [
+        move
+        for move in moved
+        if last.get(move.segment, now) >= now
+        or left.get(move.segment, 0) + len(move.gone) > _WORTH_WRITING * len(move.now)
+    ]
+
+
 def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datetime, Ordinals]]:
     """Yield the cohorts of segments that somebody left, without those who did."""
-    gone = {move.segment: ordinals_of(move.gone) for move in moved}
-    query = f"SELECT * FROM {COHORT} WHERE segment IN (SELECT unnest($names))"
-    for batch in warehouse.sql(query, names=list(gone)).to_batches() if gone else ():
+    stays = {move.segment: move.now - move.came for move in moved}
+    query = (
+        f"SELECT c.segment, c.entered_at, list(c.ordinal ORDER BY c.ordinal) AS ordinals"
+        f" FROM (SELECT segment, entered_at, unnest(ordinals) AS ordinal FROM {COHORT}"
+        "  WHERE segment IN (SELECT unnest($names))) AS c"
+        f" ANTI JOIN (SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {GONE}) AS g"
+        " ON g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at GROUP BY ALL"
+    )
+    for batch in warehouse.sql(query, names=list(stays)).to_batches() if stays else ():
         names, instants = (batch.column(name).to_pylist() for name in ("segment", "entered_at"))
         for n, (segment, entered) in enumerate(zip(names, instants, strict=True)):
-            people = batch.column("ordinals")[n].values.to_numpy(zero_copy_only=False)
-            staying = people[~np.isin(people, gone[segment], assume_unique=True)]
-            if len(staying):
-                yield segment, entered, staying
+            people = bitmap(batch.column("ordinals")[n].values.to_numpy(zero_copy_only=False).astype(np.uint32))
+            staying = people & stays[segment]
+            if staying:
+                yield segment, entered, ordinals_of(staying)
 
 
 def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:
@@ -141,7 +175,7 @@ def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:
         warehouse.sql(f"DELETE FROM {table} WHERE segment IN (SELECT unnest($names))", names=names)
 
 
-def _append(warehouse: Warehouse, table: str, rows: list[tuple[object, ...]]) -> None:
+def _append(warehouse: Warehouse, table: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Write rows; a list of people is an array, which Arrow takes as it is."""
     schema = _SCHEMAS[table]
     batches = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from consentry.errors import StopRun
 from consentry.segments.bits import Bits
@@ -17,6 +18,7 @@ from consentry.segments.clock import Clock
 from consentry.segments.evaluate import Evaluated
 from consentry.segments.files import Segment
 from consentry.segments.groups import assign
+from consentry.segments.membership import make_tables, publish
 from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse
 from consentry.segments.person import Event, Person
@@ -176,6 +178,26 @@ def test_moves_from_one_stage_of_a_group_to_another_are_logged(
     decide(segments, at=now + timedelta(hours=1), run_id="r2")
     query = "SELECT person_id, from_segment, to_segment FROM segment.transition WHERE run_id = 'r2'"
     assert [tuple(row.values()) for row in warehouse.sql(query).to_pylist()] == [("p", "lapsed", "high_value_recent")]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sets(st.integers(0, 79), max_size=80), st.sampled_from([0, 1, 60])), max_size=7))
+def test_people_who_come_go_and_come_again_have_the_time_of_their_last_entry(
+    runs: list[tuple[set[int], int]],
+) -> None:
+    warehouse = DuckDBWarehouse(threads=1)
+    make_tables(warehouse)
+    warehouse.sql("INSERT INTO segment.person_ordinal SELECT 'p' || i, i FROM range(80) AS t(i)")
+    at, entered = datetime(2026, 1, 1, tzinfo=UTC), dict[str, datetime]()
+    for n, (inside, gap) in enumerate(runs):
+        at += timedelta(seconds=gap)
+        names = {f"p{ordinal}" for ordinal in inside} | {f"p{ordinal}" for ordinal in range(60) if n % 3 == 1}
+        entered = {name: entered.get(name, at) for name in names}
+        with warehouse.transaction():
+            publish(warehouse, {"s": BitMap(int(name[1:]) for name in names)}, now=at, run_id=f"r{n}")
+        rows = warehouse.sql("SELECT person_id, entered_at FROM segment.membership").to_pylist()
+        assert len(rows) == len(names)
+        assert {row["person_id"]: row["entered_at"] for row in rows} == entered
 
 
 def test_publishing_the_same_again_changes_nothing(
