@@ -27,7 +27,7 @@ from rich.table import Table
 
 PAGE = 100
 ROWS = 100_000
-QUICK_ROWS = 5_000
+QUICK_ROWS = 20_000
 LATENCY = 0.05
 LATENCY_ROWS = 10_000
 PROPERTIES = (
@@ -51,7 +51,7 @@ def main() -> None:
         print(json.dumps(measured(side, url, int(rows))))
         return
     rows = arguments.rows or (QUICK_ROWS if arguments.quick else ROWS)
-    slow_rows = 1_000 if arguments.quick else LATENCY_ROWS
+    slow_rows = 2_000 if arguments.quick else LATENCY_ROWS
     plain = {side: run(side, rows) for side in ("consentry", "dlt")}
     slow = {side: run(side, slow_rows, latency=LATENCY) for side in ("consentry", "dlt")}
     result: dict[str, Any] = {

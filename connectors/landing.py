@@ -28,6 +28,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from consentry.connectors.arrow import Shape, with_system_columns
 from consentry.connectors.base import NoticesChanges, Page, Source, State, Stream
 from consentry.connectors.drift import Drift, Guard
+from consentry.connectors.paging import ahead
 from consentry.errors import ConsentryError, SourceFailed, StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import DuckDBWarehouse
@@ -204,7 +205,8 @@ class _Landing:
         if self._is_unchanged():
             self._drop_older()
             return Landed(self._stream.name, 0)
-        pages = iter(self._source.read(self._stream, {} if self._snapshot else self._state))
+        # The next page is fetched while this one is made to fit.
+        pages = ahead(iter(self._source.read(self._stream, {} if self._snapshot else self._state)))
         before = self._state
         while not self._ended:
             self._place.load(self._stream.name, lambda note: self._package(pages, note, before, first_rid))
