@@ -131,6 +131,7 @@ def test_a_way_that_lacks_what_it_needs_is_a_fault(faults_of: FaultsOf, settings
     assert any(told in fault for fault in faults_of(BASE % ("", f", impute: {settings}")))
 
 
+@pytest.mark.slow
 def test_telling_by_neighbours_grows_with_the_rows_and_not_with_their_square(
     warehouse: DuckDBWarehouse, contract: Make
 ) -> None:
