@@ -116,7 +116,7 @@ def show(results: list[dict[str, Any]], grown: float) -> None:
         table.add_column(title, justify="right")
     for row in results:
         table.add_row(*(f"{value:,}" for value in row.values()))
-    console = Console()
+    console = Console(width=140)
     console.print(table)
     console.print(f"rows grew {grown} times as fast as memory")
 

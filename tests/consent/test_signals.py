@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,7 +200,7 @@ class Writer:
 
 
 def tcf_string(
-    created: datetime, purposes: set[int] = frozenset({1, 3}), vendors: tuple[int, ...] = (12,),
+    created: datetime, purposes: Collection[int] = frozenset({1, 3}), vendors: tuple[int, ...] = (12,),
     disclosed: tuple[int, ...] | None = (12,),
 ) -> str:  # fmt: skip
     at = int(created.timestamp() * 10)

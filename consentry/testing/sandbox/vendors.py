@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from consentry.testing.sandbox.amplitude import Amplitude
+from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.enrichment import FullContact, PeopleDataLabs
 from consentry.testing.sandbox.ga4 import GA4
-from consentry.testing.sandbox.audience_vendors import AUDIENCE_VENDORS
 from consentry.testing.sandbox.hubspot import HubSpot
 from consentry.testing.sandbox.intercom import Intercom
 from consentry.testing.sandbox.klaviyo import Klaviyo
