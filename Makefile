@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check lint docs bench clean help
+.PHONY: demo test test-slow reference check lint docs bench clean help
 
 help:
 	@echo "make demo   run the whole quickstart job against local simulators"
@@ -21,6 +21,14 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -q -m slow
+
+# The vendors' own packages, which some tests compare our requests with.
+reference: $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --group reference; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group reference; \
+	fi
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
