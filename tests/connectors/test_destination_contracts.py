@@ -159,6 +159,13 @@ class TestIterable(_Vendor):
     begin, held = staticmethod(_make("iterable", "7")), staticmethod(_keys("iterable", "7"))
 
 
+class TestActiveCampaign(_Vendor):
+    __test__ = True
+    name, audience, writes = "activecampaign", "7", "/contact/sync"
+    settings: ClassVar[dict[str, Any]] = {"token": "sandbox-activecampaign"}
+    begin, held = staticmethod(_make("activecampaign", "7")), staticmethod(_keys("activecampaign", "7"))
+
+
 class TestWebhook(_Vendor):
     __test__ = True
     name, audience, writes = "webhook", "vips", "/members"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consentry.testing.sandbox.activecampaign import ActiveCampaign
 from consentry.testing.sandbox.google_data_manager import GoogleDataManager
 from consentry.testing.sandbox.mailchimp import Mailchimp
 from consentry.testing.sandbox.meta import Meta
@@ -10,6 +11,7 @@ from consentry.testing.sandbox.vendor import Vendor
 from consentry.testing.sandbox.webhook import Webhook
 
 AUDIENCE_VENDORS: tuple[type[Vendor], ...] = (
+    ActiveCampaign,
     Braze,
     CustomerIo,
     GoogleDataManager,
