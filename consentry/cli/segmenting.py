@@ -124,13 +124,13 @@ def format_command(
 @app.command("report")
 def report_command(
     job: JobArgument,
-    to: Annotated[Path, typer.Option(help="The file to write.")] = Path("segments.html"),
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("segments.html"),
     output: OutputOption = Output.text,
 ) -> None:
     """Write one HTML page: sizes over time, an overlap heat map, and who moved between stages."""
     page = segmenting.report_of(load_job(job))
-    write_report(page, to)
-    emit(output, {"file": str(to)}, lambda: console.print(f"Wrote {to}.", style="green", markup=False))
+    write_report(page, out)
+    emit(output, {"file": str(out)}, lambda: console.print(f"Wrote {out}.", style="green", markup=False))
 
 
 # Rows are plain JSON.

@@ -74,7 +74,7 @@ def test_the_segment_commands_tell_one_story(cli: Cli, tiny: TinyJob) -> None:
 
     assert told(cli("segment", "refresh", tiny.path, "-o", "json"))["entered"] == {}
     page = tiny.folder / "report.html"
-    assert cli("segment", "report", tiny.path, "--to", page)[0] == 0
+    assert cli("segment", "report", tiny.path, "--out", page)[0] == 0
     html = page.read_text()
     assert "<svg" in html and "http" not in html and "older" in html and "&lt;10" in html
 
