@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from consentry.testing.destination_contract import DestinationContract
     from consentry.testing.source_contract import SourceContract
 
-__all__ = ["SourceContract"]
+__all__ = ["DestinationContract", "SourceContract"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from consentry.testing.source_contract import SourceContract
 
         return SourceContract
+    if name == "DestinationContract":
+        from consentry.testing.destination_contract import DestinationContract
+
+        return DestinationContract
     raise AttributeError(name)

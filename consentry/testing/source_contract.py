@@ -11,7 +11,7 @@
 
 The tests about reading hold for any source. Those about faults need `inject`: a source of an HTTP API gives it to
 say how a fault is planned; without it they are skipped. `secrets` are words that must appear nowhere; `key` names
-a record when the stream does not say it.
+a record when the stream does not say it; `renews` says that the source gets itself a new token when one runs out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 
+from consentry.connectors import http
 from consentry.connectors.base import Check, Page, Source, State, Stream
 from consentry.errors import ConsentryError, RetryLater
 
@@ -40,6 +42,9 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a truncated page": {"kind": "truncated"},
     "a page that is not JSON": {"kind": "garbage"},
 }
+# An answer that comes after the client has stopped waiting, for which it has the patience below.
+TIMEOUT: dict[str, Any] = {"kind": "delay", "seconds": 1.5}
+PATIENCE = httpx.Timeout(0.5, connect=10.0)
 PAUSES: dict[str, dict[str, Any]] = {
     "an absurd Retry-After": {"kind": "rate_limited", "retry_after": "3600"},
     "a used-up day": {"kind": "daily_limit", "times": 50},
@@ -53,11 +58,13 @@ class Got:
     keys: list[tuple[str, ...]] = field(default_factory=list)
     state: State = field(default_factory=dict)
     pages: int = 0
+    columns: set[str] = field(default_factory=set)
 
     def take(self, pages: Iterator[Page], key: tuple[str, ...]) -> Got:
         """Add pages as they come; what came before an error is kept."""
         for page in pages:
             self.keys += keys_of(page.records, key)
+            self.columns |= set(page.records.schema.names)
             self.state, self.pages = page.state, self.pages + 1
         return self
 
@@ -77,6 +84,7 @@ class SourceContract:
     stream: str = ""
     key: tuple[str, ...] = ("id",)
     secrets: tuple[str, ...] = ()
+    renews: bool = False
 
     def make(self) -> Source:
         """Make the source anew, as a later run would."""
@@ -101,6 +109,13 @@ class SourceContract:
     def change_while_paging(self) -> None:
         """Change a record that a read under way has given or will give."""
         pytest.skip("the records of this source stand still")
+
+    def change_schema(self) -> str:
+        """Give records another column, as the source's owner might; return its name, empty when yours reads only some.
+
+        The records stay those that are expected.
+        """
+        pytest.skip("the columns of this source stand still")
 
     def test_check_says_that_it_can_be_read(self) -> None:
         found = self.make().check()
@@ -133,6 +148,38 @@ class SourceContract:
     def test_what_passes_loses_and_repeats_nothing(self, fault: dict[str, Any]) -> None:
         self.inject(**fault, after=1)
         assert sorted(self._read().keys) == sorted(self.expected())
+
+    def test_an_answer_that_does_not_come_in_time_is_asked_for_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http, "TIMEOUT", PATIENCE)
+        self.inject(**TIMEOUT, after=1)
+        assert sorted(self._read().keys) == sorted(self.expected())
+
+    def test_a_token_that_runs_out_loses_and_repeats_nothing(self) -> None:
+        self.inject(kind="expired_token", after=1)
+        source, got = self.make(), Got()
+        try:
+            got.take(source.read(self._stream(source), {}), self._key(source))
+        except ConsentryError:
+            assert not self.renews, "the source renews its token, and stopped nevertheless"
+            self.clear()
+            again = self.make()
+            got.take(again.read(self._stream(again), got.state), self._key(again))
+        assert sorted(got.keys) == sorted(self.expected())
+
+    def test_a_new_column_is_shown_and_loses_no_record(self) -> None:
+        before = self._read().columns
+        name = self.change_schema()
+        got = self._read()
+        assert sorted(got.keys) == sorted(self.expected())
+        assert got.columns >= before | ({name} if name else set())
+
+    def test_a_column_that_comes_between_two_runs_loses_no_record(self) -> None:
+        source = self.make()
+        got = Got().take(islice(source.read(self._stream(source), {}), 1), self._key(source))
+        self.change_schema()
+        again = self.make()
+        got.take(again.read(self._stream(again), got.state), self._key(again))
+        assert set(got.keys) >= self.expected()
 
     @pytest.mark.parametrize("fault", PAUSES.values(), ids=PAUSES)
     def test_a_long_wait_pauses_the_read_and_it_goes_on_later(self, fault: dict[str, Any]) -> None:

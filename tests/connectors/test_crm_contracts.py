@@ -53,6 +53,7 @@ class _AgainstSandbox(SourceContract):
 class TestSalesforce(_AgainstSandbox):
     vendor, match, secrets = "salesforce", "*/v67.0/query*", ("sandbox-salesforce",)
     key = ("Id",)
+    renews = True
 
     def fill(self) -> None:
         self.simulator.page_rows = 7

@@ -28,8 +28,16 @@ TOKEN = "sandbox-hubspot"
 
 
 class TestMemorySource(SourceContract):
+    @pytest.fixture(autouse=True)
+    def _columns(self) -> None:
+        self.more: dict[str, str] = {}
+
+    def change_schema(self) -> str:
+        self.more["shoe"] = "44"
+        return "shoe"
+
     def make(self) -> Source:
-        records = [{"id": str(n), "at": n // 3} for n in range(20)]
+        records = [{"id": str(n), "at": n // 3, **self.more} for n in range(20)]
         settings = {"page_size": 3, "streams": {"people": {"cursor": "at", "records": records}}}
         return MemorySource(MemorySourceConfig.model_validate(settings))
 
@@ -52,6 +60,11 @@ class TestFiles(SourceContract):
     def expected(self) -> set[tuple[str, ...]]:
         return {(str(n),) for n in range(20)}
 
+    def change_schema(self) -> str:
+        path = self.folder / "people-1.jsonl"
+        path.write_text("".join(json.dumps({"id": n, "shoe": "44"}) + "\n" for n in range(10, 20)))
+        return "shoe"
+
 
 class TestSql(SourceContract):
     @pytest.fixture(autouse=True)
@@ -69,6 +82,10 @@ class TestSql(SourceContract):
 
     def expected(self) -> set[tuple[str, ...]]:
         return {(str(n),) for n in range(20)}
+
+    def change_schema(self) -> str:
+        self._run("ALTER TABLE people ADD COLUMN shoe TEXT")
+        return "shoe"
 
     def _run(self, statement: str, **values: Any) -> None:
         engine = sa.create_engine(f"sqlite:///{self.path}", poolclass=NullPool)
@@ -110,6 +127,10 @@ class _AgainstSandbox(SourceContract):
 
 
 class TestHubSpot(_AgainstSandbox):
+    def change_schema(self) -> str:
+        self.sandbox.hubspot.contacts.declare(["shoe"])
+        return "shoe"
+
     def make(self) -> Source:
         return HubSpot(
             HubSpotConfig(base_url=self.sandbox.url("hubspot"), token=SecretStr(TOKEN)),
@@ -120,6 +141,10 @@ class TestHubSpot(_AgainstSandbox):
 
 
 class TestRest(_AgainstSandbox):
+    def change_schema(self) -> str:
+        self.sandbox.hubspot.contacts.declare(["shoe"])
+        return ""  # this API keeps all that is known of a record in one column
+
     def make(self) -> Source:
         config = {
             "base_url": self.sandbox.url("hubspot"),

@@ -43,6 +43,10 @@ class TestShop(SourceContract):
     def clear(self) -> None:
         self.faults.clear()
 
+    def change_schema(self) -> str:
+        self.people = [{**person, "shoe": "44"} for person in self.people]
+        return ""  # Shop reads the columns that it knows
+
     def requests(self) -> int:
         return self.seen
 
@@ -72,6 +76,8 @@ class TestShop(SourceContract):
                 return httpx.Response(fault["status"])
             case "reset":
                 raise httpx.RemoteProtocolError("reset")
+            case "delay":
+                raise httpx.ReadTimeout("too late")
             case "truncated" | "garbage":
                 return httpx.Response(200, content=self.page(request).content[:-9])
             case "expired_token":

@@ -95,6 +95,7 @@ class TestMixpanelProfiles(_AgainstSandbox):
 class TestGA4(_AgainstSandbox):
     stream, vendor, path = "channels", "ga4", "runReport"
     secrets = ("BEGIN PRIVATE KEY", "sandbox-ga4-")
+    renews = True
     bare = "a 429 without a date means that the property's quota is used up"
 
     def fill(self) -> None:
