@@ -161,6 +161,10 @@ class Test$title(SourceContract):
     def clear(self) -> None:
         self.faults.clear()
 
+    def change_schema(self) -> str:
+        self.people = [{**person, "shoe": "44"} for person in self.people]
+        return ""  # $title reads the columns that it knows
+
     def requests(self) -> int:
         return self.seen
 
@@ -190,6 +194,8 @@ class Test$title(SourceContract):
                 return httpx.Response(fault["status"])
             case "reset":
                 raise httpx.RemoteProtocolError("reset")
+            case "delay":
+                raise httpx.ReadTimeout("too late")
             case "truncated" | "garbage":
                 return httpx.Response(200, content=self.page(request).content[:-9])
             case "expired_token":
