@@ -223,11 +223,15 @@ class _Checker:
     def _score(self, value: ast.Score) -> Type | None:
         kind = self.catalog.score_type(value)
         if kind is None:
-            name = f"{value.family}.{value.name}"
-            known = self.catalog.score_names()
-            said = _hint(name, known) if known else "; declare it under 'scores:' of a segment file."
-            self.add(value, f"unknown score {name!r}{said}")
+            self.add(value, self._unknown_score(f"{value.family}.{value.name}", value.family))
         return kind
+
+    def _unknown_score(self, name: str, family: str) -> str:
+        if family == "model":
+            return f"{name} is not known: models are not evaluated by this version."
+        known = self.catalog.score_names()
+        said = _hint(name, known) if known else "; declare it under 'scores:' of a segment file."
+        return f"unknown score {name!r}{said}"
 
     def _percentile(self, value: ast.Percentile) -> Type | None:
         before = len(self.found)
