@@ -1,11 +1,13 @@
 """Rows/s, CPU seconds and peak memory of pulling contacts into DuckDB: consentry against dlt's rest_api source.
 
-    python benchmarks/bench_extract.py [--quick] [--json] [--rows N] [--million]
+    python benchmarks/bench_extract.py [--quick] [--json] [--rows N] [--million] [--windows]
 
 A server in a process of its own gives HubSpot-shaped contacts in pages of 100, rendered before anything is measured.
 Each side runs in a fresh process and reads the same pages; time and CPU are counted from the first request to the
 last row in DuckDB, imports left out, memory is the peak of the whole process. The vendor's rate limit is lifted for
 both. The second table adds 50 ms to each page. `--million` reads 1,000,000 rows too, to see memory stay flat.
+`--windows` measures only whether HubSpot's first read would gain from windows searched side by side: with 50 ms a page
+and HubSpot's limits in place, the list API as it is read against four searches at once, landing left out.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ ROWS = 100_000
 QUICK_ROWS = 20_000
 LATENCY = 0.05
 LATENCY_ROWS = 10_000
+WINDOW_ROWS = 30_000
+SEARCH_PAGE = 200
 PROPERTIES = (
     "email", "phone", "firstname", "lastname", "country", "city", "zip", "company", "jobtitle", "lifecyclestage",
     "customer_number", "birthdate", "createdate", "lastmodifieddate", "hs_object_id",
@@ -44,11 +48,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rows", type=int, help="rows to read")
     parser.add_argument("--million", action="store_true", help="read 1,000,000 rows with consentry, too")
+    parser.add_argument("--windows", action="store_true", help="only the list API against searched windows")
     parser.add_argument("--child", nargs=3, metavar=("SIDE", "URL", "ROWS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         side, url, rows = arguments.child
         print(json.dumps(measured(side, url, int(rows))))
+        return
+    if arguments.windows:
+        windows = {side: run(side, arguments.rows or WINDOW_ROWS, latency=LATENCY) for side in ("list", "search")}
+        print(json.dumps(windows) if arguments.json else windows)
         return
     rows = arguments.rows or (QUICK_ROWS if arguments.quick else ROWS)
     slow_rows = 2_000 if arguments.quick else LATENCY_ROWS
@@ -83,7 +92,12 @@ def run(side: str, rows: int, *, latency: float = 0.0) -> dict[str, Any]:
 
 def measured(side: str, url: str, rows: int) -> dict[str, Any]:
     """Pull everything once in this process; return rows, seconds, CPU seconds and peak MB."""
-    work = {"consentry": pull_with_consentry, "dlt": pull_with_dlt}[side]
+    work = {
+        "consentry": pull_with_consentry,
+        "dlt": pull_with_dlt,
+        "list": list_within_limits,
+        "search": search_within_limits,
+    }[side]
     with tempfile.TemporaryDirectory() as folder:
         pull = work(url, Path(folder))
         begun, before = time.monotonic(), cpu()
@@ -156,6 +170,41 @@ def pull_with_dlt(url: str, folder: Path) -> Any:
     return pull
 
 
+def list_within_limits(url: str, folder: Path) -> Any:
+    """Return the work: HubSpot's connector as it is, its pages counted and let go."""
+    from pydantic import SecretStr
+
+    from consentry.connectors import hubspot
+
+    options = hubspot.HubSpotStream(properties=PROPERTIES, archived=False)
+    config = hubspot.HubSpotConfig(base_url=url, token=SecretStr("token"))
+    source = hubspot.HubSpot(config, streams={"contacts": options})
+    (stream,) = source.discover()
+    # Merges are a search before the list; a state that is under way goes straight to the list.
+    begun = {"phase": "list", "since": None}
+    return lambda: sum(page.records.num_rows for page in source.read(stream, begun))
+
+
+def search_within_limits(url: str, folder: Path) -> Any:
+    """Return the work: four searches at once that know their windows beforehand, the most that any split can win."""
+    from consentry.connectors import hubspot
+    from consentry.connectors.http import HttpClient
+    from consentry.connectors.paging import in_order
+
+    http = HttpClient(url, vendor="HubSpot", account=url, headers=lambda: {}, limits=hubspot.LIMITS)
+
+    def window(first: int) -> int:
+        body = {"after": str(first), "limit": SEARCH_PAGE, "properties": list(PROPERTIES)}
+        path = "/crm/objects/2026-09/contacts/search"
+        answer = http.request("POST", path, body=body, repeatable=True, operation="search")
+        return len(answer.body["results"])
+
+    def pull() -> int:
+        return sum(in_order(window, range(0, WINDOW_ROWS, SEARCH_PAGE)))
+
+    return pull
+
+
 # The server: bytes that are ready, and nothing else ---------------------------------------------------------------
 
 
@@ -184,11 +233,15 @@ class Pages:
         number = after // PAGE
         return self._ready[number] if number < len(self._ready) else self._render(number)
 
-    def _render(self, page: int) -> bytes:
-        first = page * PAGE
-        body: dict[str, Any] = {"results": [contact(n) for n in range(first + 1, first + PAGE + 1)]}
-        if first + PAGE < self._rows:
-            body["paging"] = {"next": {"after": str(first + PAGE)}}
+    def found(self, first: int) -> bytes:
+        """Return the answer of a search whose first record stands behind `first`."""
+        return self._render(first // SEARCH_PAGE, SEARCH_PAGE)
+
+    def _render(self, page: int, size: int = PAGE) -> bytes:
+        first = page * size
+        body: dict[str, Any] = {"results": [contact(n) for n in range(first + 1, first + size + 1)]}
+        if first + size < self._rows:
+            body["paging"] = {"next": {"after": str(first + size)}}
         return _answer(json.dumps(body, separators=(",", ":")).encode())
 
 
@@ -206,11 +259,14 @@ def _answer(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
+NOTHING = _answer(b'{"total":0,"results":[]}')
+
+
 class Answering(asyncio.Protocol):
-    """One connection; a request fits one read, and its answer is at hand."""
+    """One connection; a GET fits one read, a search is whole when its body's last bracket is there."""
 
     def __init__(self, pages: Pages, latency: float) -> None:
-        self._pages, self._latency = pages, latency
+        self._pages, self._latency, self._asked = pages, latency, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""
@@ -219,14 +275,22 @@ class Answering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer the request, after the latency."""
-        line = data.partition(b"\r\n")[0]
-        _, found, rest = line.partition(b"after=")
-        after = int(rest.partition(b" ")[0].partition(b"&")[0]) if found else 0
-        answer = self._pages.page(after)
+        self._asked += data
+        if self._asked.startswith(b"POST") and not self._asked.endswith(b"}"):
+            return
+        answer, self._asked = self._answer(self._asked), b""
         if self._latency:
             asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
         else:
             self._transport.write(answer)
+
+    def _answer(self, asked: bytes) -> bytes:
+        if asked.startswith(b"POST"):
+            search = json.loads(asked.partition(b"\r\n\r\n")[2])
+            # What is filtered asks for merged records, and there are none.
+            return NOTHING if "filterGroups" in search else self._pages.found(int(search["after"]))
+        _, found, rest = asked.partition(b"\r\n")[0].partition(b"after=")
+        return self._pages.page(int(rest.partition(b" ")[0].partition(b"&")[0]) if found else 0)
 
 
 def show(result: dict[str, Any]) -> None:

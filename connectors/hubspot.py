@@ -70,6 +70,8 @@ class HubSpot:
     with the option `object`. `contacts_merged` tells which records were merged into which; `contacts_to_companies`
     ties two kinds; `email_preferences` is a consent feed. The last two are whole each time: land them as snapshots.
     Proof level B: the vendor's description (2026-09) and its own Python client against the simulator.
+    The first read is one list, page behind page. Windows searched side by side would be slower: search gives 4 pages
+    of 200 a second, the list 10 pages of 100 (measured with 50 ms a page: 809 rows/s against 1,114).
     As a destination see `hubspot_lists`.
     """
 

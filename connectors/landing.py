@@ -13,15 +13,18 @@ time, rows are made unique by `_rid`; and rows of a snapshot that was never fini
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import dlt
+import duckdb
 import pyarrow as pa
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -33,8 +36,8 @@ from consentry.errors import ConsentryError, SourceFailed, StopRun
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import DuckDBWarehouse
 
-TABLE_ROWS = 50_000
-PACKAGE_ROWS = 500_000
+TABLE_ROWS = 25_000
+PACKAGE_ROWS = 100_000
 SHAPE_CODES = ("schema_drift", "column_changed_type")
 _ZONE = "raw"
 Progress = Callable[[str, int], None]
@@ -150,12 +153,21 @@ class _Place:
 
         resource = dlt.resource(package, name=f"{self.name}__{stream}", write_disposition="append")
         self._guarded(lambda: self._pipeline.run(resource, loader_file_format="parquet"))
+        self._let_go()
 
     def _finish(self) -> None:
         if self._pipeline.has_pending_data:
             self._pipeline.normalize()
             self._pipeline.load()
         self._pipeline.sync_destination()
+
+    def _let_go(self) -> None:
+        # Less than a row group stays in memory until a checkpoint, 35 MB a package, and DuckDB's own comes too late.
+        with suppress(duckdb.TransactionException):  # somebody else writes; the next package tries again
+            self.warehouse.connection.execute("CHECKPOINT")
+        # dlt's cycles hold on to tables, and heaps of threads that ended keep what was freed in them.
+        gc.collect()
+        pa.default_memory_pool().release_unused()
 
     def _is_known_to_warehouse(self) -> bool:
         table = f"{_ZONE}._dlt_pipeline_state"

@@ -170,6 +170,13 @@ def test_no_record_stays_in_the_working_folder(tmp_path: Path) -> None:
         assert path.is_dir() or b"canary-7" not in path.read_bytes(), path
 
 
+def test_what_is_landed_is_let_go_of_and_waits_in_no_log(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+    _land(Pages([_page(1, 200)]), tmp_path, warehouse=warehouse)
+    log = tmp_path / "w.duckdb.wal"
+    assert not log.exists() or log.stat().st_size == 0
+
+
 def test_an_unknown_stream_is_named_with_the_nearest(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse()
     with pytest.raises(SourceFailed, match="did you mean 'people'"):
