@@ -33,7 +33,7 @@ from consentry.connectors.base import NoticesChanges, Page, Source, State, Strea
 from consentry.connectors.drift import Drift, Guard
 from consentry.connectors.paging import ahead
 from consentry.errors import ConsentryError, SourceFailed, StopRun
-from consentry.model.names import did_you_mean, quoted
+from consentry.model.names import did_you_mean, quoted_table
 from consentry.warehouse import DuckDBWarehouse
 
 TABLE_ROWS = 25_000
@@ -126,7 +126,7 @@ class _Place:
         crashed = self._pipeline.has_pending_data
         self._guarded(self._finish)
         for stream in streams if crashed else ():
-            table = _sql_name(self.table(stream))
+            table = quoted_table(self.table(stream))
             if self.warehouse.has(self.table(stream)):
                 self.warehouse.sql(
                     f"DELETE FROM {table} WHERE rowid NOT IN (SELECT min(rowid) FROM {table} GROUP BY _rid)"
@@ -138,7 +138,7 @@ class _Place:
         kept = dict(sources.get(self.name, {}).get("streams", {}).get(stream, {}))
         if self.warehouse.has(self.table(stream)):
             # The table knows better than a state that got lost.
-            table = _sql_name(self.table(stream))
+            table = quoted_table(self.table(stream))
             top = self.warehouse.sql(f"SELECT coalesce(max(_rid), 0) + 1 AS n FROM {table}")["n"][0].as_py()
             kept["next_rid"] = max(top, kept.get("next_rid", 1))
         return kept
@@ -274,7 +274,7 @@ class _Landing:
 
     def _drop_older(self) -> None:
         if self._snapshot:
-            query = f"DELETE FROM {_sql_name(self._table)} WHERE _rid < $keep_from"
+            query = f"DELETE FROM {quoted_table(self._table)} WHERE _rid < $keep_from"
             self._place.warehouse.sql(query, keep_from=self._keep_from)
 
 
@@ -298,11 +298,6 @@ def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             waiting, rows = [], 0
     if waiting:
         yield pa.concat_tables(waiting, promote_options="default")
-
-
-def _sql_name(table: str) -> str:
-    zone, _, name = table.partition(".")
-    return f"{quoted(zone)}.{quoted(name)}"
 
 
 def _tame_dlt() -> None:

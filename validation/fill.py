@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from consentry.model.names import quoted
+from consentry.model.names import quoted, quoted_table
 from consentry.validation.checks import bound
 from consentry.validation.compile import kind_of
 from consentry.validation.contract import Column
@@ -41,9 +41,9 @@ def _fill(warehouse: Warehouse, filled: Sequence[Column], *, table_in: str, into
     levels: Levels = {}
     made: list[str] = []
     params: dict[str, object] = {}
-    source = sql_name(table_in)
+    source = quoted_table(table_in)
     for number, column in enumerate(filled):
-        told = sql_name(f"{into}__told_{number}")
+        told = quoted_table(f"{into}__told_{number}")
         answers = list(_answers(column, number, source, joins, levels, params, key=key, told=told))
         gap = missing(column)
         value = ", ".join(f"{answer}" for answer, _ in answers)
@@ -54,7 +54,7 @@ def _fill(warehouse: Warehouse, filled: Sequence[Column], *, table_in: str, into
     joins += [_grouped(group, f"level_{n}", aggregates, source) for n, (group, aggregates) in enumerate(levels.items())]
     kept = [f"observed.{quoted(name)}" for name in warehouse.columns(table_in) if not is_made(name, filled)]
     query = f"SELECT {', '.join([*kept, *made])} FROM {source} AS observed {' '.join(joins)}"
-    warehouse.sql(f"CREATE OR REPLACE TABLE {sql_name(into)} AS {query}", **params)
+    warehouse.sql(f"CREATE OR REPLACE TABLE {quoted_table(into)} AS {query}", **params)
 
 
 def _answers(
@@ -172,9 +172,3 @@ def sql_type(column: Column) -> str:
 def is_made(name: str, filled: Sequence[Column]) -> bool:
     """Tell whether a column is one that an earlier imputation made."""
     return name in {column.name + SUFFIX for column in filled}
-
-
-def sql_name(table: str) -> str:
-    """Quote `zone.name` for SQL."""
-    zone, _, name = table.partition(".")
-    return f"{quoted(zone)}.{quoted(name)}"

@@ -14,10 +14,10 @@ from typing import Final
 import polars as pl
 import pyarrow as arrow
 
-from consentry.model.names import quoted
+from consentry.model.names import quoted, quoted_table
 from consentry.validation.check import FAILED_RULES, Judge, coalesced
 from consentry.validation.contract import Column, Contract
-from consentry.validation.fill import SUFFIX, fill, sql_name
+from consentry.validation.fill import SUFFIX, fill
 from consentry.validation.impute_quality import Quality, measure, record, shift
 from consentry.validation.rules import Rule
 from consentry.warehouse import Warehouse
@@ -81,12 +81,12 @@ def _refused(
     try:
         warehouse.write(marks, (b.cast(schema) for b in batches), schema=schema)
         for column in filled:
-            cells = f"SELECT key FROM {sql_name(marks)} WHERE column_name = $name"
+            cells = f"SELECT key FROM {quoted_table(marks)} WHERE column_name = $name"
             counted = warehouse.sql(f"SELECT count(DISTINCT key) AS n FROM ({cells}) AS cells", name=column.name)
             refused[column.name] = counted["n"][0].as_py()
             made, method = quoted(column.name + SUFFIX), quoted(column.name + "__method")
             warehouse.sql(
-                f"UPDATE {sql_name(staged)} SET {made} = NULL, {method} = NULL"
+                f"UPDATE {quoted_table(staged)} SET {made} = NULL, {method} = NULL"
                 f" WHERE CAST({quoted(key)} AS VARCHAR) IN ({cells})",
                 name=column.name,
             )
@@ -110,7 +110,7 @@ def _broken(
     marks = [f"{quoted(n + SUFFIX)} IS NOT NULL AS {quoted(f'_filled:{n}')}" for n in sorted(names)]
     any_filled = " OR ".join(f"{quoted(n + SUFFIX)} IS NOT NULL" for n in sorted(names))
     listed = ", ".join([f"CAST({quoted(key)} AS VARCHAR) AS _key", *cells, *marks])
-    rows = warehouse.stream(f"SELECT {listed} FROM {sql_name(staged)} WHERE {any_filled}", batch_rows=1_000_000)
+    rows = warehouse.stream(f"SELECT {listed} FROM {quoted_table(staged)} WHERE {any_filled}", batch_rows=1_000_000)
     for table in coalesced(rows):
         judged = judge(table)
         frame = pl.from_arrow(judged.select(["_key", *(f"_filled:{n}" for n in sorted(names)), FAILED_RULES]))
@@ -151,12 +151,12 @@ def _publish(
         for column in filled:
             made, method = quoted(column.name + SUFFIX), quoted(column.name + "__method")
             cells = f"CAST({quoted(key)} AS VARCHAR), $name, {method}, CAST({made} AS VARCHAR)"
-            rows = f"SELECT $run, {cells} FROM {sql_name(staged)} WHERE {made} IS NOT NULL"
+            rows = f"SELECT $run, {cells} FROM {quoted_table(staged)} WHERE {made} IS NOT NULL"
             warehouse.sql(f"INSERT INTO {IMPUTATIONS} {rows}", run=run_id, name=column.name)
     for column in filled:
-        warehouse.sql(f"ALTER TABLE {sql_name(staged)} DROP COLUMN {quoted(column.name + '__method')}")
+        warehouse.sql(f"ALTER TABLE {quoted_table(staged)} DROP COLUMN {quoted(column.name + '__method')}")
     warehouse.publish({table_out: staged})
 
 
 def _count(warehouse: Warehouse, table: str, name: str) -> int:
-    return int(warehouse.sql(f"SELECT count({quoted(name + SUFFIX)}) AS n FROM {sql_name(table)}")["n"][0].as_py())
+    return int(warehouse.sql(f"SELECT count({quoted(name + SUFFIX)}) AS n FROM {quoted_table(table)}")["n"][0].as_py())

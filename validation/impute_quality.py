@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 import pyarrow as arrow
 
-from consentry.model.names import quoted
+from consentry.model.names import quoted, quoted_table
 from consentry.validation.contract import Column
-from consentry.validation.fill import LEARNED, SUFFIX, baseline, fill, missing, sql_name
+from consentry.validation.fill import LEARNED, SUFFIX, baseline, fill, missing
 from consentry.validation.spec import ImputeSettings
 from consentry.warehouse import Warehouse
 
@@ -64,8 +64,8 @@ def measure(
     sample = f"{scratch}__sample"
     # By a hash of the key: the same rows every time, and no particular ones.
     every = max(1, warehouse.count(table_in) // SAMPLE_ROWS)
-    query = f"SELECT * FROM {sql_name(table_in)} WHERE hash({quoted(key)}) % {every} = 0"
-    warehouse.sql(f"CREATE OR REPLACE TABLE {sql_name(sample)} AS {query}")
+    query = f"SELECT * FROM {quoted_table(table_in)} WHERE hash({quoted(key)}) % {every} = 0"
+    warehouse.sql(f"CREATE OR REPLACE TABLE {quoted_table(sample)} AS {query}")
     filled, measured = [], []
     for column in declared:
         found = _measured(warehouse, column, sample=sample, hidden=f"{scratch}__hidden", key=key)
@@ -109,8 +109,8 @@ def _hide(warehouse: Warehouse, column: Column, *, sample: str, hidden: str, key
     cell = quoted(column.name)
     known = f"CASE WHEN {_is_hidden(column, key)} THEN NULL ELSE {cell} END AS {cell}"
     others = [quoted(name) for name in warehouse.columns(sample) if name != column.name]
-    query = f"SELECT {', '.join([*others, known])} FROM {sql_name(sample)}"
-    warehouse.sql(f"CREATE OR REPLACE TABLE {sql_name(hidden)} AS {query}")
+    query = f"SELECT {', '.join([*others, known])} FROM {quoted_table(sample)}"
+    warehouse.sql(f"CREATE OR REPLACE TABLE {quoted_table(hidden)} AS {query}")
 
 
 def _error(
@@ -123,8 +123,8 @@ def _error(
         fill(warehouse, [tried], table_in=hidden, into=into, key=key)
         found = warehouse.sql(
             f"SELECT truth.{quoted(column.name)} AS truth, made.{quoted(column.name + SUFFIX)} AS made"
-            f" FROM (SELECT * FROM {sql_name(sample)} WHERE {_is_hidden(column, key)}) AS truth"
-            f" JOIN {sql_name(into)} AS made ON made.{quoted(key)} = truth.{quoted(key)}"
+            f" FROM (SELECT * FROM {quoted_table(sample)} WHERE {_is_hidden(column, key)}) AS truth"
+            f" JOIN {quoted_table(into)} AS made ON made.{quoted(key)} = truth.{quoted(key)}"
             f" WHERE made.{quoted(column.name + SUFFIX)} IS NOT NULL"
         )
     finally:
@@ -153,7 +153,7 @@ def shift(
         cell, made = quoted(column.name), quoted(column.name + SUFFIX)
         found = warehouse.sql(
             f"SELECT CASE WHEN {missing(column, '')} THEN NULL ELSE {cell} END AS seen, {made} AS made"
-            f" FROM {sql_name(staged)} WHERE {quoted(key)} IN (SELECT {quoted(key)} FROM {sql_name(sample)})"
+            f" FROM {quoted_table(staged)} WHERE {quoted(key)} IN (SELECT {quoted(key)} FROM {quoted_table(sample)})"
         )
         frame = pl.from_arrow(found)
         assert isinstance(frame, pl.DataFrame)

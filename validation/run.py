@@ -11,7 +11,7 @@ from typing import Literal
 import pyarrow as arrow
 
 from consentry.errors import StopRun
-from consentry.model.names import did_you_mean, quoted
+from consentry.model.names import did_you_mean, quoted, quoted_table
 from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
 from consentry.validation.contract import Contract
 from consentry.validation.expect import judge_expectations, stop_on_broken
@@ -191,11 +191,11 @@ def validate_table(
     """
     name = table.partition(".")[2]
     numbered = f"quarantine.{quoted(name + '__numbered')}"
-    source = _named(table)
+    source = quoted_table(table)
     query = f"SELECT *, row_number() OVER (ORDER BY {quoted(key)}) AS _rid FROM {source}"
     warehouse.sql(f"CREATE OR REPLACE TABLE {numbered} AS {query}")
     rules = (MALFORMED, *key_rules((key,)), *contract.rules)
-    task = Task(warehouse, contract, name, numbered, numbered, _named(into), (key,), run_id, rules)
+    task = Task(warehouse, contract, name, numbered, numbered, quoted_table(into), (key,), run_id, rules)
     last = warehouse.count(f"quarantine.{name}__numbered")
     try:
         return split(task, f"quarantine.{name}__numbered", after=-1, last=last, replace=True, whole=True, digest=None)
@@ -228,11 +228,6 @@ def _beside(task: Task, failed: Sequence[int], observed: Observed | None) -> Non
         observed.write(task.warehouse)
         scores = score(task.contract, task.rules, failed, observed.load, observed.findings)
         write_scores(task.warehouse, scores, stream=task.name, run_id=task.run_id)
-
-
-def _named(table: str) -> str:
-    zone, _, name = table.partition(".")
-    return f"{quoted(zone)}.{quoted(name)}"
 
 
 def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: bool, digest: str | None) -> Checked:

@@ -19,6 +19,12 @@ def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
+def quoted_table(table: str) -> str:
+    """Quote a table's name, `zone.table`, for SQL."""
+    zone, _, name = table.partition(".")
+    return f"{quoted(zone)}.{quoted(name)}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that `word` was most likely meant to be, if any is near."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)

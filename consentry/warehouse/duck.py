@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from consentry.errors import StopRun
-from consentry.model.names import quoted
+from consentry.model.names import quoted, quoted_table
 from consentry.warehouse.protocol import BATCH_ROWS, ZONES, Mode, Param
 
 _LITERALS = re.compile(r"'(?:[^']|'')*'|\b\d[\d.]*\b")
@@ -60,14 +60,14 @@ class DuckDBWarehouse:
             raise refusal
 
     def read(self, table: str, *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        return self.stream(f"SELECT * FROM {_ident(table)}", batch_rows=batch_rows)
+        return self.stream(f"SELECT * FROM {quoted_table(table)}", batch_rows=batch_rows)
 
     def write(self, table: str, batches: Iterable[pa.RecordBatch], *, schema: pa.Schema, mode: Mode = "replace") -> int:
         feed = _Feed(batches)
         reader = pa.RecordBatchReader.from_batches(schema, feed)
-        make = f"CREATE OR REPLACE TABLE {_ident(table)} AS SELECT * FROM incoming"
+        make = f"CREATE OR REPLACE TABLE {quoted_table(table)} AS SELECT * FROM incoming"
         if mode == "append" and self.has(table):
-            make = f"INSERT INTO {_ident(table)} BY NAME SELECT * FROM incoming"
+            make = f"INSERT INTO {quoted_table(table)} BY NAME SELECT * FROM incoming"
         with self._cursor() as cursor:
             cursor.register("incoming", reader)
             try:
@@ -98,8 +98,8 @@ class DuckDBWarehouse:
     def publish(self, tables: Mapping[str, str]) -> None:
         with self.transaction():
             for public, staged in tables.items():
-                self.sql(f"DROP TABLE IF EXISTS {_ident(public)}")
-                self.sql(f"ALTER TABLE {_ident(staged)} RENAME TO {quoted(public.split('.')[1])}")
+                self.sql(f"DROP TABLE IF EXISTS {quoted_table(public)}")
+                self.sql(f"ALTER TABLE {quoted_table(staged)} RENAME TO {quoted(public.split('.')[1])}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -137,10 +137,10 @@ class DuckDBWarehouse:
     def count(self, table: str) -> int:
         if not self.has(table):
             return 0
-        return int(self.sql(f"SELECT count(*) AS n FROM {_ident(table)}")["n"][0].as_py())
+        return int(self.sql(f"SELECT count(*) AS n FROM {quoted_table(table)}")["n"][0].as_py())
 
     def drop(self, table: str) -> None:
-        self.sql(f"DROP TABLE IF EXISTS {_ident(table)}")
+        self.sql(f"DROP TABLE IF EXISTS {quoted_table(table)}")
 
     def close(self) -> None:
         self.connection.close()
@@ -175,11 +175,6 @@ class _Feed:
         except BaseException as error:
             self.failure = error
             raise
-
-
-def _ident(table: str) -> str:
-    zone, _, name = table.partition(".")
-    return f"{quoted(zone)}.{quoted(name)}"
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, Param] | None = None) -> pa.Table:
