@@ -20,7 +20,7 @@ from consentry.connectors import hubspot_related as related
 from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
-from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Wanted, results
+from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
 from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
@@ -142,8 +142,7 @@ class HubSpot:
         with failing_as(SourceFailed):
             if (found := self._object(stream.name)) is not None:
                 wanted = Wanted(found, self._properties_of(stream.name, found), self._options(stream.name).archived)
-                overlap_ms = self._overlap_ms
-                yield from ahead(related.with_merges(self.http, wanted, state, now_ms=now_ms, overlap_ms=overlap_ms))
+                yield from ahead(Read(self.http, wanted, state, now_ms=now_ms, overlap_ms=self._overlap_ms).pages())
             elif (merged := _merged(stream.name)) is not None:
                 yield from related.merges(self.http, merged, state, now_ms=now_ms, overlap_ms=self._overlap_ms)
             elif tie := _TIE.fullmatch(stream.name):

@@ -5,6 +5,9 @@ The first read lists every record. Later reads search what changed in a window o
 10,000 results, and any number of records may share one timestamp (airbyte #10700, #43317, #44899). A record
 may become searchable minutes after it changed, so that windows overlap; what the last read saw in the overlap
 is left out (airbyte #69203). Archived records are no part of the search; they are listed, and flagged.
+
+A record that was merged into another appears nowhere any more (airbyte #35017, tap-hubspot #64). The other one names
+it in `hs_merged_object_ids` and is changed by the merge, so that its tombstone comes in the page of the other.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ READ_PROPERTIES = 500
 # More than this is not carried along; rows of the overlap then come twice, which their key mends.
 SEEN_MAX = 20_000
 FIXED = ("id", "createdAt", "updatedAt", "archived")
+MERGED_IDS = "hs_merged_object_ids"
+# The kinds that HubSpot can merge.
+MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,11 @@ class Wanted:
     archived: bool
     having: str | None = None
 
+    def asked(self) -> tuple[str, ...]:
+        """Return the properties to ask for: those that are read, and the one that tells of merges."""
+        merges = (MERGED_IDS,) if self.found.name in MERGEABLE else ()
+        return tuple(dict.fromkeys((*self.properties, *merges)))
+
 
 class Read:
     """One read of one kind of record; its state is plain JSON and stands in every page.
@@ -90,7 +101,12 @@ class Read:
         self._state["fresh"] = dict(self._state.get("fresh", {}))
 
     def pages(self) -> Iterator[Page]:
-        """Go through the phases that are left; every page's state says where it stands."""
+        """Yield the records in columns, before them tombstones of those that were merged into them."""
+        for records, state in self.records():
+            yield Page(_batch(records, self._wanted.properties), state)
+
+    def records(self) -> Iterator[tuple[list[dict[str, Any]], State]]:
+        """Go through the phases that are left, page by page; the state behind each says where it stands."""
         if self._state["phase"] == "list":
             yield from self._listed(archived=False)
         if self._state["phase"] == "search":
@@ -98,7 +114,7 @@ class Read:
         if self._state["phase"] == "archived":
             yield from self._listed(archived=True)
 
-    def _listed(self, *, archived: bool) -> Iterator[Page]:
+    def _listed(self, *, archived: bool) -> Iterator[tuple[list[dict[str, Any]], State]]:
         passed: set[str] = set()
         while True:
             after = self._state.get("after")
@@ -110,10 +126,10 @@ class Read:
             records = [record for record in self._whole(results(answer), archived) if self._is_new(record, archived)]
             if following is None:
                 self._next_phase()
-                yield self._page(records)
+                yield records, self._kept()
                 return
             self._state["after"] = following
-            yield self._page(records)
+            yield records, self._kept()
 
     def _list_page(self, after: str | None, archived: bool) -> Answer:
         params = {
@@ -123,7 +139,7 @@ class Read:
         }
         return self._http.request("GET", self._path, params=params | ({"after": after} if after else {}))
 
-    def _searched(self) -> Iterator[Page]:
+    def _searched(self) -> Iterator[tuple[list[dict[str, Any]], State]]:
         while True:
             answer = self._search_page()
             found = results(answer)
@@ -136,7 +152,7 @@ class Read:
                 self._state["last_id"] = str(max(_number(record["id"]) for record in found))
             if ended:
                 self._next_phase()
-            yield self._page(records)
+            yield records, self._kept()
             if ended:
                 return
 
@@ -152,7 +168,7 @@ class Read:
         body = {
             "filterGroups": [{"filters": [window, behind, *having]}],
             "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
-            "properties": list(self._wanted.properties),
+            "properties": list(self._wanted.asked()),
             "limit": SEARCH_MAX,
             "after": "0",
         }
@@ -178,9 +194,10 @@ class Read:
 
     def _chunks(self) -> list[list[str]]:
         """Split the properties: those of the list's URL, the modified date first, then those read by id."""
-        if len(",".join(self._wanted.properties)) <= URL_PROPERTIES:
-            return [list(self._wanted.properties)]
-        rest = [name for name in self._wanted.properties if name != self._modified]
+        asked = self._wanted.asked()
+        if len(",".join(asked)) <= URL_PROPERTIES:
+            return [list(asked)]
+        rest = [name for name in asked if name != self._modified]
         split = [rest[n : n + READ_PROPERTIES] for n in range(0, len(rest), READ_PROPERTIES)]
         return [[self._modified], *split]
 
@@ -205,19 +222,33 @@ class Read:
         else:
             self._state = {"phase": "done", "until": self._state["until"], "seen": self._state["fresh"]}
 
-    def _page(self, records: Sequence[Mapping[str, Any]]) -> Page:
-        names = [name for name in self._wanted.properties if name not in FIXED]
-        columns: dict[str, pa.Array] = {
-            name: pa.array([_text(record.get(name)) for record in records], pa.string()) for name in FIXED[:-1]
-        }
-        gone = [bool(record.get("archived")) for record in records]
-        columns["archived"] = pa.array(gone, pa.bool_())
-        for name in names:
-            columns[name] = pa.array([_text(record["properties"].get(name)) for record in records], pa.string())
-        state = dict(self._state)
-        if "fresh" in state:
-            state["fresh"] = dict(state["fresh"])
-        return Page(with_tombstones(pa.RecordBatch.from_pydict(columns), gone), state)
+    def _kept(self) -> State:
+        """Return the state as it is now, whatever becomes of it."""
+        fresh = {"fresh": dict(self._state["fresh"])} if "fresh" in self._state else {}
+        return {**self._state, **fresh}
+
+
+def merged_into(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row for each record that was merged into this one: id (the one that stands), merged_id."""
+    ids = [id.strip() for id in (record["properties"].get(MERGED_IDS) or "").split(";")]
+    told = {"id": record["id"], "updatedAt": record.get("updatedAt")}
+    return [{**told, "merged_id": id} for id in ids if id and id != record["id"]]
+
+
+def _batch(records: Sequence[Mapping[str, Any]], properties: Sequence[str]) -> pa.RecordBatch:
+    merged = [row for record in records for row in merged_into(record)]
+    rows = [*({"id": row["merged_id"], "properties": {}} for row in merged), *records]
+    columns: dict[str, pa.Array] = {
+        name: pa.array([_text(row.get(name)) for row in rows], pa.string()) for name in FIXED[:-1]
+    }
+    archived = [bool(row.get("archived")) for row in rows]
+    columns["archived"] = pa.array(archived, pa.bool_())
+    for name in properties:
+        if name not in FIXED:
+            columns[name] = pa.array([_text(row["properties"].get(name)) for row in rows], pa.string())
+    gone = [True for _ in merged] + archived[len(merged) :]
+    into = [*(row["id"] for row in merged), *(None for _ in records)]
+    return with_tombstones(pa.RecordBatch.from_pydict(columns), gone, into)
 
 
 def body_of(answer: Answer) -> Mapping[str, Any]:

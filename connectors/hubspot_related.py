@@ -1,8 +1,7 @@
 """Read what HubSpot keeps beside its records: associations, merges, and what people subscribed to.
 
 Associations and subscription statuses have no modified date, so that they are read whole each time, alongside
-the list of the records they belong to. Merges are searched like changes: a record that swallowed others names
-them in `hs_merged_object_ids`, and those others no longer appear anywhere (airbyte #35017, tap-hubspot #64).
+the list of the records they belong to. Merges are searched like changes.
 """
 
 from __future__ import annotations
@@ -13,22 +12,20 @@ from typing import Any
 import pyarrow as pa
 
 from consentry.connectors.base import Page, State
-from consentry.connectors.http import HttpClient, HttpFailed
+from consentry.connectors.http import HttpClient
 from consentry.connectors.hubspot_read import (
     LIST_MAX,
+    MERGED_IDS,
     VERSION,
     ObjectType,
     Read,
     Wanted,
     body_of,
+    merged_into,
     repeated,
     results,
 )
-from consentry.connectors.tombstones import tombstones
 
-MERGED_IDS = "hs_merged_object_ids"
-# The kinds that HubSpot can merge.
-MERGEABLE = frozenset({"contacts", "companies", "deals", "tickets"})
 ASSOCIATION_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("from_id", "to_id", "type_id", "category", "label")],
 )
@@ -48,32 +45,10 @@ ALL_PURPOSES = "*"
 
 def merges(http: HttpClient, found: ObjectType, state: State, *, now_ms: int, overlap_ms: int) -> Iterator[Page]:
     """Yield one row for each record that was merged into another: id (the one that stands), merged_id."""
-    wanted = Wanted(found, (MERGED_IDS, found.modified), archived=False, having=MERGED_IDS)
-    for page in Read(http, wanted, state, now_ms=now_ms, overlap_ms=overlap_ms).pages():
-        rows = [
-            {"id": record["id"], "merged_id": merged, "updatedAt": record["updatedAt"]}
-            for record in page.records.select(["id", MERGED_IDS, "updatedAt"]).to_pylist()
-            for merged in _ids(record[MERGED_IDS])
-            if merged != record["id"]
-        ]
-        yield Page(pa.RecordBatch.from_pylist(rows, MERGE_SCHEMA), page.state)
-
-
-def with_merges(http: HttpClient, wanted: Wanted, state: State, *, now_ms: int, overlap_ms: int) -> Iterator[Page]:
-    """Yield what changed of a kind of record, and before it tombstones of those that were merged into others."""
-    own = {name: value for name, value in state.items() if name != "merges"}
-    merged: State = state.get("merges", {})
-    if wanted.found.name in MERGEABLE and own.get("phase", "done") == "done":
-        try:
-            for page in merges(http, wanted.found, merged, now_ms=now_ms, overlap_ms=overlap_ms):
-                merged = page.state
-                yield Page(tombstones("id", page.records.to_pylist()), {**own, "merges": merged})
-        except HttpFailed as failed:
-            # An account without the property has no merges to tell of.
-            if failed.status != 400:
-                raise
-    for page in Read(http, wanted, own, now_ms=now_ms, overlap_ms=overlap_ms).pages():
-        yield Page(page.records, {**page.state, "merges": merged})
+    wanted = Wanted(found, (found.modified,), archived=False, having=MERGED_IDS)
+    for records, left_off in Read(http, wanted, state, now_ms=now_ms, overlap_ms=overlap_ms).records():
+        rows = [row for record in records for row in merged_into(record)]
+        yield Page(pa.RecordBatch.from_pylist(rows, MERGE_SCHEMA), left_off)
 
 
 def associations(http: HttpClient, first: str, second: str, state: State) -> Iterator[Page]:
@@ -175,7 +150,3 @@ def _statement(status: Mapping[str, Any], owners: Mapping[str, str], purpose: st
         "channel": status.get("channel"),
         "effective_at": at,
     }
-
-
-def _ids(joined: str | None) -> list[str]:
-    return [id.strip() for id in (joined or "").split(";") if id.strip()]

@@ -99,6 +99,16 @@ def test_a_merged_contact_comes_as_a_tombstone_that_leads_to_the_other(sandbox: 
     assert _read(_hubspot(sandbox, "contacts", now=LATER + timedelta(minutes=5)), state)[0] == []
 
 
+def test_an_empty_account_costs_one_request_for_each_list_that_is_wanted(sandbox: Sandbox) -> None:
+    sandbox.hubspot.reset()
+    for archived, requests in ((False, 1), (True, 2)):
+        source = _hubspot(sandbox, "contacts", archived=archived)
+        stream = source.discover()[0]
+        sandbox.forget_requests()
+        assert sum(page.records.num_rows for page in source.read(stream, {})) == 0
+        assert len(sandbox.requests) == requests
+
+
 def test_an_account_without_the_property_of_merges_is_read_all_the_same(sandbox: Sandbox) -> None:
     del sandbox.hubspot.contacts.properties["hs_merged_object_ids"]
     assert len(_read(_hubspot(sandbox, "contacts", properties=["email"]))[0]) == 250
