@@ -6,8 +6,8 @@ them. Rows are read in slices of people, so that memory is bounded by the slice 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,11 +52,22 @@ class Slice:
     words: Words
     clock: Clock
 
+    def values(self, wanted: Iterable[ast.Aggregate]) -> dict[ast.Value, Column]:
+        """Return the column of each value: one value a person of the slice, NaN where it is missing."""
+        found: dict[ast.Value, Column] = {}
+        person = np.repeat(np.arange(len(self.people)), np.diff(self.starts, append=len(self.times)))
+        for alike in _alike(wanted, self.clock):
+            if len(alike) > 1 and len(self.people):
+                found.update(zip(alike, self._nested(alike, person), strict=True))
+            else:
+                found.update((value, self.value(value)) for value in alike)
+        return found
+
     def value(self, value: ast.Aggregate) -> Column:
-        """Return one value a person of the slice, NaN where it is missing."""
+        """Return the column of one value."""
         if len(self.people) == 0:
             return np.empty(0)
-        taken = None if value.property is None else self.columns[ast.Name(value.property)]
+        taken = self._taken(value)
         chosen = self._chosen(value)
         if taken is not None:
             chosen = chosen & ~np.isnan(taken)
@@ -64,12 +75,41 @@ class Slice:
             return np.asarray(np.add.reduceat(chosen, self.starts, dtype=np.float64))
         return self._reduced(value.function, chosen, self.times.astype(np.float64) if taken is None else taken)
 
+    def _nested(self, alike: Sequence[ast.Aggregate], person: NDArray[np.intp]) -> list[Column]:
+        """Return the columns of counts or sums that differ only in where their windows begin, widest window first.
+
+        One pass puts each event into the ring between two beginnings; a window is all the rings inside it.
+        Rings of one person lie side by side, as the events do: scattering them costs ten times more.
+        """
+        first, taken, size = alike[0], self._taken(alike[0]), len(alike) + 1
+        ring = np.zeros(len(self.times), dtype=np.uint8 if size < 256 else np.intp)
+        for value in alike:
+            ring += self.times >= self.clock.bounds(value.window)[0]
+        if first.where is not None:
+            ring *= self._meets(first.where)
+        if taken is not None:
+            known = ~np.isnan(taken)
+            ring *= known
+            taken = np.where(known, taken, 0.0)
+        weights = taken if first.function == "sum" else None
+        found = np.bincount(person * size + ring, weights=weights, minlength=len(self.people) * size)
+        rings = found.reshape(-1, size).T.astype(np.float64, order="C")
+        for outer in range(size - 2, 0, -1):
+            rings[outer] += rings[outer + 1]
+        return list(rings[1:])
+
+    def _taken(self, value: ast.Aggregate) -> Column | None:
+        return None if value.property is None else self.columns[ast.Name(value.property)]
+
     def _chosen(self, value: ast.Aggregate) -> Mask:
         low, high = self.clock.bounds(value.window)
         inside = np.asarray((self.times >= low) & (self.times <= high))
         if value.where is None:
             return inside
-        return inside & _holds(value.where, Panel(self.columns, self.words, self.clock, len(self.times)))
+        return inside & self._meets(value.where)
+
+    def _meets(self, where: ast.Rule) -> Mask:
+        return _holds(where, Panel(self.columns, self.words, self.clock, len(self.times)))
 
     def _reduced(self, function: ast.Function, chosen: Mask, taken: Column) -> Column:
         match function:
@@ -85,6 +125,16 @@ class Slice:
             case _:
                 found = np.maximum.reduceat(np.where(chosen, taken, -np.inf), self.starts)
         return np.where(np.isinf(found), np.nan, found)
+
+
+def _alike(wanted: Iterable[ast.Aggregate], clock: Clock) -> Iterator[list[ast.Aggregate]]:
+    """Put counts and sums together that differ only in where their windows begin; others stand alone."""
+    groups: dict[object, list[ast.Aggregate]] = {}
+    for value in wanted:
+        adds_up = value.function in ("count", "sum") and clock.bounds(value.window)[1] == clock.now_us
+        groups.setdefault(replace(value, window=None) if adds_up else (value,), []).append(value)
+    for alike in groups.values():
+        yield sorted(alike, key=lambda value: clock.bounds(value.window)[0])
 
 
 def _holds(rule: ast.Rule, panel: Panel) -> Mask:

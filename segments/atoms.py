@@ -173,9 +173,8 @@ class Population:
         absent = [bool(Panel(nothing, self.words, self.clock, 1).mask(atom)[0]) for atom in atoms]
         found: list[tuple[NDArray[np.int64], list[Bits]]] = []
         for some in self._slices(event, columns):
-            made: dict[ast.Value, Column] = {
-                value: _finished(value, some.value(value)) for value in columns if isinstance(value, ast.Aggregate)
-            }
+            asked = [value for value in columns if isinstance(value, ast.Aggregate)]
+            made = {value: _finished(value, column) for value, column in some.values(asked).items()}
             panel = Panel(made, self.words, self.clock, len(some.people))
             found.append((some.people, [Bits.of(panel.mask(atom)) for atom in atoms]))
         for n, atom in enumerate(atoms):
