@@ -82,14 +82,14 @@ class Slice:
         Rings of one person lie side by side, as the events do: scattering them costs ten times more.
         """
         first, taken, size = alike[0], self._taken(alike[0]), len(alike) + 1
-        ring = np.zeros(len(self.times), dtype=np.uint8 if size < 256 else np.intp)
+        ring: NDArray[np.integer[Any]] = np.zeros(len(self.times), dtype=np.uint8 if size < 256 else np.int64)
         for value in alike:
             ring += self.times >= self.clock.bounds(value.window)[0]
         if first.where is not None:
-            ring *= self._meets(first.where)
+            ring = ring * self._meets(first.where)
         if taken is not None:
             known = ~np.isnan(taken)
-            ring *= known
+            ring = ring * known
             taken = np.where(known, taken, 0.0)
         weights = taken if first.function == "sum" else None
         found = np.bincount(person * size + ring, weights=weights, minlength=len(self.people) * size)
