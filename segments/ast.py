@@ -104,7 +104,7 @@ class Name(Node):
 
 @dataclass(frozen=True, slots=True)
 class Score(Node):
-    """`rfm.r`, `score.engagement`, `model.churn`."""
+    """`rfm.r`, `score.engagement`, `model.churn.score`: the first word is the family, the rest the name."""
 
     family: str
     name: str

@@ -7,7 +7,7 @@ number of columns at a time; what memory holds grows with the number of atoms by
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,14 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from consentry.errors import StopRun
 from consentry.segments import ast
 from consentry.segments.aggregates import SLICE_ROWS, Slice, is_quick, properties, read_slice
-from consentry.segments.ast import Type
 from consentry.segments.bits import Bits, Column
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.features import (
+    CHOSEN,
     Layout,
     aggregate_query,
     attributes_query,
@@ -32,7 +31,9 @@ from consentry.segments.features import (
 )
 from consentry.segments.masks import Panel, Words, compares_texts, inputs
 from consentry.segments.people import NUMBER, PERSONS, everyone, number_people
-from consentry.segments.scores import Figures, Scored, figures, score
+from consentry.segments.scores import Figures, figures, score
+from consentry.segments.spell import spell_value
+from consentry.segments.tables import attributes_of, columns_of_profile, events_of, require, value_type
 from consentry.warehouse import Warehouse
 
 # Columns of 64-bit floats that stand in memory at one time: 32 of 2 million people are 512 MB.
@@ -99,7 +100,7 @@ class Population:
         """Fill `bits` and `thresholds` for the rules, and `kept` with the columns of the values in `keep`."""
         listed, kept = list(rules), list(keep)
         scores = _scores([*listed, *kept])
-        kept += [value for wanted in scores for value in self._definition(wanted).values]
+        kept += [value for wanted in scores for value in _values(self.catalog, wanted)]
         percentiles = [found for found in _percentiles(listed) if found not in self.thresholds]
         wanted = dict.fromkeys(atom for rule in (*listed, *_populations(percentiles)) for atom in ast.atoms(rule))
         atoms = [atom for atom in wanted if not isinstance(atom, ast.InSegment | ast.Sequence)]
@@ -129,14 +130,12 @@ class Population:
                 self.thresholds[percentile] = self._threshold(percentile)
         self._decide(late, self.kept)
 
-    def _definition(self, wanted: ast.Score) -> Scored:
-        found = self.catalog.scored(wanted)
-        assert found is not None, "The checker lets only known scores through."
-        return found
-
     def _score(self, wanted: ast.Score) -> None:
         """Keep everyone's score, and what it needed to know of the population."""
-        definition = self._definition(wanted)
+        definition = self.catalog.scored(wanted)
+        if definition is None:
+            self.kept[wanted] = self._served(wanted)
+            return
         name = "rfm" if wanted.family == "rfm" else wanted.name
         values = [self.kept[value] for value in definition.values]
         if name not in self.figures:
@@ -144,10 +143,25 @@ class Population:
             self.figures[name] = figures(definition, [column[alive] for column in values], self.clock.now_us)
         self.kept[wanted] = score(definition, wanted, values, self.figures[name], self.clock.now_us, self.words.number)
 
+    def _served(self, wanted: ast.Score) -> Column:
+        """Return what a model or an experiment last said of everyone."""
+        found = self.catalog.served[spell_value(wanted)]
+        column = np.full(self.size, np.nan)
+        for batch in found.rows(self.warehouse, among=CHOSEN if self.layout.chosen else None):
+            self._put(column, batch, "value", is_text=found.type == "text")
+        return column
+
+    def _put(self, column: Column, batch: pa.RecordBatch, name: str, *, is_text: bool) -> None:
+        """Put the values that arrived where their people stand."""
+        places = self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))
+        arrived = batch.column(name)
+        column[places] = self.words.column(arrived) if is_text else _floats(arrived)
+
     def score_again(self, scores: Iterable[ast.Score]) -> None:
         """Work out scores from the columns that are kept, by the clock and the figures that stand here."""
         for each in {*scores, *(value for value in self.kept if isinstance(value, ast.Score))}:
-            self._score(each)
+            if self.catalog.scored(each) is not None:
+                self._score(each)
 
     def again(self, atom: ast.Atom) -> Bits:
         """Decide an atom from the columns that are kept."""
@@ -225,11 +239,8 @@ class Population:
         asked: list[ast.Value] = [*names, *made]
         columns = {value: np.full(self.size, np.nan) for value in asked}
         for batch in stream(self.warehouse, query, params):
-            places = self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))
             for n, (value, column) in enumerate(columns.items()):
-                arrived = batch.column(f"f{n}")
-                is_text = value_type(self.catalog, value) == "text"
-                column[places] = self.words.column(arrived) if is_text else _floats(arrived)
+                self._put(column, batch, f"f{n}", is_text=value_type(self.catalog, value) == "text")
         return {value: _finished(value, column) for value, column in columns.items()}
 
     def _sequence(self, rule: ast.Sequence) -> Bits:
@@ -253,11 +264,11 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     profile table twice.
     """
     rules = [*rules, *(value for wanted in _scores(rules) for value in _values(catalog, wanted))]
-    tables = _columns_of_profile(warehouse)
-    carries = NUMBER in _require(tables, PERSONS, ["person_id", *sorted(_names(rules))])
+    tables = columns_of_profile(warehouse)
+    carries = NUMBER in require(tables, PERSONS, ["person_id", *sorted(attributes_of(rules))])
     numbered: set[str] = set()
-    for event, needed in _used_events(catalog, rules).items():
-        found = _require(tables, event_table(event), ["person_id", "occurred_at", *needed])
+    for event, needed in events_of(catalog, rules).items():
+        found = require(tables, event_table(event), ["person_id", "occurred_at", *needed])
         numbered |= {event} if NUMBER in found else set()
     if not carries:
         number_people(warehouse)
@@ -265,63 +276,6 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     words.learn(rules)
     layout = Layout(frozenset(numbered), carries)
     return Population(warehouse, catalog, clock, layout, everyone(warehouse, numbered=carries), words)
-
-
-def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
-    """Return the type of a column of text; other types are all numbers here. None for a constant."""
-    match value:
-        case ast.Name(name):
-            return catalog.attributes.get(name)
-        case ast.Aggregate(function, event, prop) if prop is not None and function in ("first", "last"):
-            return catalog.events[event][prop]
-        case ast.Score():
-            return catalog.score_type(value)
-        case _:
-            return None
-
-
-def _columns_of_profile(warehouse: Warehouse) -> dict[str, set[str]]:
-    """Return the columns of every table of the profile; one question, since each is a slow one."""
-    query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'profile'"
-    tables: dict[str, set[str]] = {}
-    for row in warehouse.sql(query).to_pylist():
-        tables.setdefault(f"profile.{row['table_name']}", set()).add(row["column_name"])
-    return tables
-
-
-def _require(tables: Mapping[str, set[str]], table: str, columns: Sequence[str]) -> Collection[str]:
-    found = tables.get(table, set())
-    missing = [column for column in columns if column not in found]
-    if not found:
-        raise StopRun(f"The table {table} is not there. Run the profile stage first.", code="profile_missing")
-    if missing:
-        message = f"The table {table} has no column {', '.join(missing)}. Build the profile with the same catalogue."
-        raise StopRun(message, code="profile_missing")
-    return found
-
-
-def _names(rules: Iterable[ast.Node]) -> set[str]:
-    """Return the attributes that rules name; names inside `where` are properties."""
-    found: set[str] = set()
-    waiting = list(rules)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Name):
-            found.add(node.name)
-        if not isinstance(node, ast.Aggregate | ast.Sequence):
-            waiting.extend(ast.children(node))
-    return found
-
-
-def _used_events(catalog: Catalog, rules: Iterable[ast.Node]) -> dict[str, Sequence[str]]:
-    used: set[str] = set()
-    for rule in rules:
-        for node, _ in ast.walk(rule):
-            if isinstance(node, ast.Aggregate):
-                used.add(node.event)
-            elif isinstance(node, ast.Sequence):
-                used |= {node.first, node.then}
-    return {event: list(catalog.events[event]) for event in sorted(used)}
 
 
 def _percentiles(rules: Iterable[ast.Rule]) -> list[ast.Percentile]:

@@ -10,6 +10,7 @@ from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean, is_name
 from consentry.segments.ast import Score, Type
 from consentry.segments.scores import Scored, Weighted, part_type
+from consentry.segments.served import Served
 
 TYPES: tuple[Type, ...] = ("number", "integer", "text", "boolean", "date", "timestamp")
 
@@ -19,7 +20,8 @@ class Catalog:
     """Names and types that a rule can use; nothing else exists for it.
 
     attributes: columns of profile.person. events: one table profile.event__<event> each, with its properties.
-    scores: by `score.NAME` or `rfm`. time_zone: where days begin for `calendar days`, `since` and `days_active`.
+    scores: by `score.NAME` or `rfm`. served: what models and experiments say of people, by the name that rules use.
+    time_zone: where days begin for `calendar days`, `since` and `days_active`.
     Raises ConfigError for a name that is not plain, an unknown type and an unknown time zone.
     """
 
@@ -27,6 +29,7 @@ class Catalog:
     events: Mapping[str, Mapping[str, Type]] = field(default_factory=dict)
     time_zone: str = "UTC"
     scores: Mapping[str, Scored] = field(default_factory=dict)
+    served: Mapping[str, Served] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = [*_faults("attribute", self.attributes)]
@@ -43,19 +46,23 @@ class Catalog:
 
     def scored(self, wanted: Score) -> Scored | None:
         """Return what a score of a rule is made of; None when there is no such score."""
+        if wanted.family not in ("rfm", "score", "band"):
+            return None
         return self.scores.get("rfm" if wanted.family == "rfm" else f"score.{wanted.name}")
 
     def score_type(self, wanted: Score) -> Type | None:
         """Return the type of a score, None when there is none of this name."""
         found = self.scored(wanted)
-        is_family = wanted.family in ("rfm", "score", "band")
-        return part_type(found, wanted.family, wanted.name) if found is not None and is_family else None
+        if found is not None:
+            return part_type(found, wanted.family, wanted.name)
+        served = self.served.get(f"{wanted.family}.{wanted.name}")
+        return None if served is None else served.type
 
     def score_names(self) -> list[str]:
         """Name every score that a rule can use."""
         parts = [f"rfm.{part}" for part in ("r", "f", "m", "segment")] if "rfm" in self.scores else []
         bands = [f"band.{found.name}" for found in self.scores.values() if isinstance(found, Weighted) and found.bands]
-        return [*parts, *bands, *(name for name in self.scores if name != "rfm")]
+        return [*parts, *bands, *(name for name in self.scores if name != "rfm"), *self.served]
 
     def zone(self) -> ZoneInfo:
         """Return the time zone in which days begin."""

@@ -17,6 +17,8 @@ _KIND: Mapping[Type, str] = {
     **{"date": "time", "timestamp": "time"},
 }
 _ORDERED = frozenset({"number", "time"})
+# Families of served values: what they are called, and where they are declared.
+_DECLARED = {"model": ("model output", "models"), "experiment": ("experiment", "experiments")}
 # Functions that need a property, and the kinds of property they take; None is any kind.
 _NEEDS: Mapping[str, frozenset[str] | None] = {
     "sum": frozenset({"number"}),
@@ -227,11 +229,10 @@ class _Checker:
         return kind
 
     def _unknown_score(self, name: str, family: str) -> str:
-        if family == "model":
-            return f"{name} is not known: models are not evaluated by this version."
-        known = self.catalog.score_names()
-        said = _hint(name, known) if known else "; declare it under 'scores:' of a segment file."
-        return f"unknown score {name!r}{said}"
+        kind, place = _DECLARED.get(family, ("score", "scores"))
+        known = [each for each in self.catalog.score_names() if family not in _DECLARED or each.startswith(family)]
+        said = _hint(name, known) if known else f"; declare it under '{place}:' of a segment file."
+        return f"unknown {kind} {name!r}{said}"
 
     def _percentile(self, value: ast.Percentile) -> Type | None:
         before = len(self.found)

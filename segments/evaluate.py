@@ -20,6 +20,7 @@ from consentry.segments.limits import Limits
 from consentry.segments.membership import make_tables, publish
 from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
+from consentry.segments.served import versions
 from consentry.segments.state import State, fingerprint, spelled, write_state
 from consentry.segments.transitions import note_groups
 from consentry.segments.watch import Finding, Input, Sizes, watch
@@ -131,7 +132,7 @@ def finish(
     warehouse, now = population.warehouse, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
-    definition = fingerprint(segments, population.catalog)
+    definition = fingerprint(segments, population.catalog, versions(warehouse))
     people = roaring(population.alive)
     make_tables(warehouse)
     with warehouse.transaction():

@@ -56,7 +56,7 @@ def person_of(example: Example, now: datetime) -> Person:
         )
         for event in example.events
     ]
-    return Person(example.attributes, events, example.segments)
+    return Person(example.attributes, events, example.segments, example.served)
 
 
 def _run(segment: Segment, rule: ast.Rule, number: int, example: Example, clock: Clock) -> TestResult:
@@ -95,12 +95,16 @@ class _Reader:
         if not isinstance(body, dict):
             self.note((*where, side), "An example lists attributes, 'events' and 'segments'.")
             return None
-        attributes = {name: value for name, value in body.items() if name not in ("events", "segments")}
+        values = {str(name): value for name, value in body.items() if name not in ("events", "segments")}
+        known = {name: entry.type for name, entry in self.catalog.served.items()}
+        attributes = {name: value for name, value in values.items() if "." not in name}
+        served = {name: value for name, value in values.items() if "." in name}
         return Example(
             inside=side == "in",
             attributes=self._values(attributes, self.catalog.attributes, "attribute", (*where, side)),
             events=tuple(self._events(body.get("events") or {}, (*where, side, "events"))),
             segments=frozenset(str(name) for name in body.get("segments") or ()),
+            served=self._values(served, known, "model output", (*where, side)),
             line=line,
         )
 

@@ -28,17 +28,22 @@ class Layout:
     """How the profile's tables lie in the warehouse.
 
     numbered: the events whose table carries the ordinals and is sorted by them. persons_numbered: whether the table
-    of people carries them. chosen: read only the people whose
-    ordinals are in segment.chosen.
+    of people carries them. chosen: read only the people whose ordinals are in segment.chosen. after: read only the
+    events that happened after it, in microseconds since 1970.
     """
 
     numbered: frozenset[str] = frozenset()
     persons_numbered: bool = False
     chosen: bool = False
+    after: int | None = None
 
     def events(self, event: str) -> str:
         """Return where the events of a name come from, each with its person's ordinal."""
-        return self._numbered(event_table(event), event in self.numbered)
+        source = self._numbered(event_table(event), event in self.numbered)
+        # An integer of ours, never a text.
+        return (
+            source if self.after is None else f"(SELECT * FROM {source} WHERE epoch_us(occurred_at) > {self.after:d})"
+        )
 
     def persons(self) -> str:
         """Return where the attributes come from, each person with the ordinal."""

@@ -224,7 +224,8 @@ class _Builder(Transformer[Token, ast.Node]):
         return ast.Name(str(items[0]), at=_at(items[0]))
 
     def score(self, items: list[Any]) -> ast.Node:
-        return ast.Score(str(items[0]), str(items[1]), at=_at(items[0]))
+        family, *names = (str(item) for item in items if item is not None)
+        return ast.Score(family, ".".join(names), at=_at(items[0]))
 
     def ago(self, items: list[Any]) -> ast.Node:
         return ast.Ago(items[0], at=items[0].at)

@@ -35,11 +35,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What rules can see of one person. `segments` holds the memberships that `in segment` looks at."""
+    """What rules can see of one person.
+
+    segments: the memberships that `in segment` looks at. served: what models and experiments say of the person, by
+    the name that rules use.
+    """
 
     attributes: Mapping[str, Plain] = field(default_factory=dict)
     events: Sequence[Event] = ()
     segments: Collection[str] = frozenset()
+    served: Mapping[str, Plain] = field(default_factory=dict)
 
 
 def settled(value: float) -> float:
@@ -175,6 +180,8 @@ class Judge:
         return _reduced(value.function, pairs)
 
     def _score(self, wanted: ast.Score) -> Known | None:
+        if wanted.family not in ("rfm", "score", "band"):
+            return plain(self.person.served.get(f"{wanted.family}.{wanted.name}"))
         definition = self._scores.catalog.scored(wanted) if self._scores else None
         if definition is None or self._scores is None:
             return None

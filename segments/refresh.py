@@ -29,6 +29,7 @@ from consentry.segments.limits import Limits
 from consentry.segments.membership import rosters
 from consentry.segments.people import ORDINALS
 from consentry.segments.segment import Segment
+from consentry.segments.served import versions
 from consentry.segments.spell import spell_value
 from consentry.segments.state import State, fingerprint, read_state
 from consentry.segments.watch import Input
@@ -50,11 +51,12 @@ def refresh(
 
     touched: the person ids of everybody whose attributes or events are others than at the last evaluation, however
     old the events. People who came into the profile or left it are noticed without being named. Evaluates everyone
-    when segments or catalogue changed since, when nothing was evaluated yet, and when the clock went back.
+    when segments, catalogue or what models say changed since, when nothing was evaluated yet, and when the clock went
+    back.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     state = read_state(warehouse)
-    if state is None or state.definition != fingerprint(segments, catalog) or now < state.at:
+    if state is None or state.definition != fingerprint(segments, catalog, versions(warehouse)) or now < state.at:
         return evaluate(warehouse, segments, catalog, now=now, run_id=run_id, limits=limits, stale=stale)
     found = edges(with_scores(nodes_of(segments), catalog), catalog)
     if found.everyone or any(s.group and isinstance(s.group.score, ast.Percentile) for s in segments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 
@@ -46,6 +46,7 @@ class Example:
     attributes: Mapping[str, Plain]
     events: tuple[ExampleEvent, ...]
     segments: frozenset[str]
+    served: Mapping[str, Plain] = field(default_factory=dict)
     line: int = 0
 
 

@@ -32,8 +32,11 @@ class State:
     people: BitMap
 
 
-def fingerprint(segments: Sequence[Segment], catalog: Catalog) -> str:
-    """Name what is evaluated: another name, another meaning."""
+def fingerprint(segments: Sequence[Segment], catalog: Catalog, served: Mapping[str, str]) -> str:
+    """Name what is evaluated: another name, another meaning.
+
+    served: the versions of what models and experiments say.
+    """
     written = [
         (
             segment.name,
@@ -45,7 +48,8 @@ def fingerprint(segments: Sequence[Segment], catalog: Catalog) -> str:
         for segment in sorted(segments, key=lambda segment: segment.name)
     ]
     known = (sorted(catalog.attributes.items()), sorted((e, sorted(p.items())) for e, p in catalog.events.items()))
-    whole = (written, known, catalog.time_zone, sorted((name, repr(found)) for name, found in catalog.scores.items()))
+    made = sorted((name, repr(found)) for name, found in (*catalog.scores.items(), *catalog.served.items()))
+    whole = (written, known, catalog.time_zone, made, sorted(served.items()))
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 

@@ -33,6 +33,7 @@ from consentry.segments.person import Event, Person, Scores
 from consentry.segments.refresh import refresh
 from consentry.segments.report import Move, Page, Size
 from consentry.segments.segment import Segment
+from consentry.segments.served import served_to
 from consentry.segments.spell import spell, spell_value
 from consentry.segments.state import State, read_state
 from consentry.warehouse import DuckDBWarehouse, Warehouse
@@ -117,7 +118,8 @@ def explain_member(loaded: Loaded, person: str) -> list[Told]:
         found = _person(loaded, warehouse, person)
         query = "SELECT segment, entered_at FROM segment.membership WHERE person_id = $person"
         inside = {row["segment"]: row["entered_at"] for row in warehouse.sql(query, person=person).to_pylist()}
-    known = Person(found.attributes, found.events, frozenset(inside))
+        served = served_to(warehouse, loaded.catalog.served, person)
+    known = Person(found.attributes, found.events, frozenset(inside), served)
     clock, scores = Clock(state.at, loaded.catalog.zone()), Scores(loaded.catalog, state.figures)
     rows: list[Told] = []
     for segment in loaded.segments:

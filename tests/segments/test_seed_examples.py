@@ -159,7 +159,7 @@ def test_american_buyers_of_the_last_30_days(who: Who, person: Make) -> None:
         ),
         (
             "not in segment(loyal) and days_active(login, last 30 days) >= 10 and model.churn > 0.8",
-            "model.churn is not known: models are not evaluated by this version.",
+            "unknown model output 'model.churn'; declare it under 'models:' of a segment file.",
         ),
     ],
 )
