@@ -55,6 +55,12 @@ def check_number(value: ast.Value, catalog: Catalog) -> list[RuleFault]:
     return checker.found
 
 
+def check_value(value: ast.Value, catalog: Catalog) -> tuple[Type | None, list[RuleFault]]:
+    """Return the type of a value, None when it has mistakes, and the mistakes."""
+    checker = _Checker(catalog, None)
+    return checker.value(value, None), checker.found
+
+
 def value_faults(value: ast.Value, catalog: Catalog) -> tuple[str | None, list[RuleFault]]:
     """Return whether a value is a "number" or a "time", and its mistakes; it may not compare with the population."""
     checker = _Checker(catalog, None)

@@ -145,10 +145,10 @@ def _parts(document: Document, faults: Faults) -> Iterator[Document]:
         yield document
     else:
         for key, entries in data.items():
-            if key in ("scores", "rfm"):
-                continue  # see score_files
+            if key in ("scores", "rfm", "models"):
+                continue  # see score_files and models.files
             if key not in ("segments", "groups"):
-                hint = did_you_mean(key, ("segment", "segments", "group", "groups", "scores", "rfm")) or "."
+                hint = did_you_mean(key, ("segment", "segments", "group", "groups", "scores", "rfm", "models")) or "."
                 faults.add(document.path, document.line((key,)), f"The key {key!r} is not known here{hint}")
             elif not isinstance(entries, list):
                 faults.add(document.path, document.line((key,)), f"{key!r} is a list; begin each entry with '-'.")
