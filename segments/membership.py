@@ -1,7 +1,8 @@
 """Publish who is in each segment, with who came and who left, in one atomic step.
 
 `segment.roster` keeps one Roaring bitmap of person ordinals a segment, `segment.cohort` who came in at the same
-instant, `segment.gone` who of those left since, `segment.change_set` who came and left in a run.
+instant, `segment.gone` who of those left since, `segment.change_set` who came and left in a run. The last three name
+sets of `segment.people_set`, so that what happened to some people at once is written once.
 `segment.membership` and `segment.change` show both with one row a person; they are views.
 """
 
@@ -27,15 +28,15 @@ GONE = "segment.gone"
 # Cohorts are written anew once more than this share of a segment left them.
 _WORTH_WRITING = 0.05
 CHANGE_SET = "segment.change_set"
+PEOPLE_SET = "segment.people_set"
 _INSTANT = pa.timestamp("us", "UTC")
-_PEOPLE = pa.list_(pa.uint32())
+_SET = ("set_id", pa.uint32())
 _SCHEMAS = {
     ROSTER: pa.schema([("segment", pa.string()), ("size", pa.uint32()), ("members", pa.binary())]),
-    COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), ("ordinals", _PEOPLE)]),
-    GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), ("ordinals", _PEOPLE)]),
-    CHANGE_SET: pa.schema(
-        [*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), ("ordinals", _PEOPLE)]
-    ),
+    COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), _SET]),
+    GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), _SET]),
+    CHANGE_SET: pa.schema([*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), _SET]),
+    PEOPLE_SET: pa.schema([_SET, ("ordinals", pa.list_(pa.uint32()))]),
 }
 # DuckDB keeps the word AT for itself: the column has to be quoted.
 _VIEWS = {
@@ -74,12 +75,12 @@ def make_tables(warehouse: Warehouse) -> None:
     )
     tables = {f"segment.{name}" for name in warehouse.sql(old)["table_name"].to_pylist()}
     for view, (table, shown, columns) in _VIEWS.items():
-        left = f"(SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {GONE}) AS g"
+        left = f"(SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {_with_people(GONE)}) AS g"
         same = "g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at"
         without = f" ANTI JOIN {left} ON {same}" if view == MEMBERSHIP else ""
         if view in tables:  # as versions before this one kept it: everybody enters anew
             warehouse.drop(view)
-        inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {table}"
+        inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {_with_people(table)}"
         warehouse.sql(
             f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM ({inner}) AS c"
             f" JOIN {ORDINALS} AS o ON o.ordinal = c.ordinal{without}"
@@ -115,24 +116,39 @@ def publish(warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetim
     )
 
 
+class _Sets:
+    """Sets of people that are to be written, each with its number."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.made: list[Ordinals] = []
+
+    def add(self, people: BitMap) -> int:
+        self.made.append(ordinals_of(people))
+        return self.first + len(self.made) - 1
+
+
 def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: datetime, run_id: str) -> None:
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    names = [move.segment for move in moved] + sorted(dropped)
+    sets = _Sets(int(warehouse.sql(f"SELECT coalesce(max(set_id) + 1, 0) AS n FROM {PEOPLE_SET}")["n"][0].as_py()))
+    came = {move.segment: sets.add(move.came) for move in moved if move.came}
+    gone = {move.segment: sets.add(move.gone) for move in moved if move.gone}
     rewritten = _to_rewrite(warehouse, [move for move in moved if move.gone and move.segment not in dropped], now)
-    kept = list(_kept(warehouse, rewritten))
+    kept = [(segment, entered, sets.add(people)) for segment, entered, people in _kept(warehouse, rewritten)]
     anew = {move.segment for move in rewritten} | dropped
     _delete(warehouse, COHORT, sorted(anew))
     _delete(warehouse, GONE, sorted(anew))
-    leaving = [(move.segment, now, ordinals_of(move.gone)) for move in moved if move.gone and move.segment not in anew]
-    _append(warehouse, GONE, leaving)
-    _delete(warehouse, ROSTER, names)
-    came = [(move.segment, now, ordinals_of(move.came)) for move in moved if move.came]
+    _delete(warehouse, ROSTER, [move.segment for move in moved] + sorted(dropped))
+    _append(warehouse, PEOPLE_SET, [(sets.first + n, people) for n, people in enumerate(sets.made)])
+    _append(warehouse, GONE, [(segment, now, number) for segment, number in gone.items() if segment not in anew])
+    _append(warehouse, COHORT, [*kept, *((segment, now, number) for segment, number in came.items())])
     staying = [move for move in moved if move.segment not in dropped]
-    _append(warehouse, COHORT, [*kept, *came])
     _append(warehouse, ROSTER, [(move.segment, len(move.now), move.now.serialize()) for move in staying])
-    entered = [(run_id, move.segment, "enter", now, ordinals_of(move.came)) for move in moved if move.came]
-    left = [(run_id, move.segment, "exit", now, ordinals_of(move.gone)) for move in moved if move.gone]
+    entered = [(run_id, segment, "enter", now, number) for segment, number in came.items()]
+    left = [(run_id, segment, "exit", now, number) for segment, number in gone.items()]
     _append(warehouse, CHANGE_SET, [*entered, *left])
+    if anew:
+        _forget_unused(warehouse)
 
 
 def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list[_Move]:
@@ -141,7 +157,7 @@ def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list
         return []
     query = f"SELECT segment, max(entered_at) AS last FROM {COHORT} GROUP BY segment"
     last = {row["segment"]: row["last"] for row in warehouse.sql(query).to_pylist()}
-    query = f"SELECT segment, sum(len(ordinals)) AS n FROM {GONE} GROUP BY segment"
+    query = f"SELECT segment, sum(len(ordinals)) AS n FROM {_with_people(GONE)} GROUP BY segment"
     left = {row["segment"]: int(row["n"]) for row in warehouse.sql(query).to_pylist()}
     return [
         move
@@ -151,14 +167,14 @@ def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list
     ]
 
 
-def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datetime, Ordinals]]:
+def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datetime, BitMap]]:
     """Yield the cohorts of segments that somebody left, without those who did."""
     stays = {move.segment: move.now - move.came for move in moved}
     query = (
         f"SELECT c.segment, c.entered_at, list(c.ordinal ORDER BY c.ordinal) AS ordinals"
-        f" FROM (SELECT segment, entered_at, unnest(ordinals) AS ordinal FROM {COHORT}"
+        f" FROM (SELECT segment, entered_at, unnest(ordinals) AS ordinal FROM {_with_people(COHORT)}"
         "  WHERE segment IN (SELECT unnest($names))) AS c"
-        f" ANTI JOIN (SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {GONE}) AS g"
+        f" ANTI JOIN (SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {_with_people(GONE)}) AS g"
         " ON g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at GROUP BY ALL"
     )
     for batch in warehouse.sql(query, names=list(stays)).to_batches() if stays else ():
@@ -167,7 +183,16 @@ def _kept(warehouse: Warehouse, moved: list[_Move]) -> Iterator[tuple[str, datet
             people = bitmap(batch.column("ordinals")[n].values.to_numpy(zero_copy_only=False).astype(np.uint32))
             staying = people & stays[segment]
             if staying:
-                yield segment, entered, ordinals_of(staying)
+                yield segment, entered, staying
+
+
+def _with_people(table: str) -> str:
+    return f"{table} JOIN {PEOPLE_SET} USING (set_id)"
+
+
+def _forget_unused(warehouse: Warehouse) -> None:
+    used = " UNION ALL ".join(f"SELECT set_id FROM {table}" for table in (COHORT, GONE, CHANGE_SET))
+    warehouse.sql(f"DELETE FROM {PEOPLE_SET} WHERE set_id NOT IN ({used})")
 
 
 def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:

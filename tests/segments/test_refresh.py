@@ -101,7 +101,7 @@ def judged(made: Sequence[Segment], persons: Sequence[Person], now: datetime, fo
 
 
 def clean(warehouse: DuckDBWarehouse) -> None:
-    for table in ("roster", "cohort", "gone", "change_set", "history", "evaluated", "person_ordinal"):
+    for table in ("roster", "cohort", "gone", "change_set", "people_set", "history", "evaluated", "person_ordinal"):
         warehouse.sql(f"DROP TABLE IF EXISTS segment.{table}")
 
 
