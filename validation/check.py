@@ -30,6 +30,8 @@ _COMPARED: Final = "_rule:"
 # faster than those of 10,000 (measured, pandera 0.35, DuckDB 2.0).
 BATCH_ROWS: Final = 500_000
 BATCH_BYTES: Final = 192_000_000
+# Text leaves polars as it lies there, and is not copied into Arrow's older form.
+_NEWEST: Final = pl.CompatLevel.newest()
 
 
 def coalesced(batches: Iterable[arrow.RecordBatch]) -> Iterator[arrow.Table]:
@@ -64,19 +66,37 @@ class Judge:
 
     def __call__(self, batch: arrow.Table) -> arrow.Table:
         """Return the batch typed, with `_failed` (list of rule numbers, or null) and `_bad`."""
+        return self._table(batch, *self._judged(batch))
+
+    def parted(self, batch: arrow.Table) -> tuple[arrow.Table, arrow.Table]:
+        """Return the rows that broke no rule, and the others; both as `__call__` does."""
+        typed, flags = self._judged(batch)
+        sound = flags[FAILED_RULES].is_null()
+        if sound.all():
+            return self._table(batch, typed, flags), self._table(batch[:0], typed.clear(), flags.clear())
+        return self._filtered(batch, typed, flags, sound), self._filtered(batch, typed, flags, ~sound)
+
+    def _filtered(self, batch: arrow.Table, typed: pl.DataFrame, flags: pl.DataFrame, mask: pl.Series) -> arrow.Table:
+        kept = batch.select(list(self.carried)).filter(mask.to_arrow())
+        return self._table(kept, typed.filter(mask), flags.filter(mask))
+
+    def _table(self, batch: arrow.Table, typed: pl.DataFrame, flags: pl.DataFrame) -> arrow.Table:
+        table = typed.to_arrow(compat_level=_NEWEST)
+        for name in self.carried:
+            table = table.append_column(batch.schema.field(name), batch.column(name))
+        marks = flags.to_arrow()
+        for name in marks.column_names:
+            table = table.append_column(marks.schema.field(name), marks.column(name))
+        return table
+
+    def _judged(self, batch: arrow.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
         named = [name for name in (*self._contract_names(), *self.key, MALFORMED_COLUMN) if name in batch.column_names]
         raw = _frame(batch.select(list(dict.fromkeys(named))))
         both = parsed(self.contract, raw)
         typed = both.select(self._contract_names())
         failures = list(self._failures(raw, typed, both))
         failed, bad = self._gathered(failures, len(raw))
-        table = typed.to_arrow()
-        for name in self.carried:
-            table = table.append_column(batch.schema.field(name), batch.column(name))
-        flags = pl.DataFrame({FAILED_RULES: failed, BAD: bad}).to_arrow()
-        for name in flags.column_names:
-            table = table.append_column(flags.schema.field(name), flags.column(name))
-        return table
+        return typed, pl.DataFrame({FAILED_RULES: failed, BAD: bad})
 
     def empty(self, raw: arrow.Schema) -> arrow.Schema:
         """Return the schema of what comes out for raw rows of a schema."""
@@ -115,7 +135,7 @@ class Judge:
         if MALFORMED_COLUMN in raw.columns:
             sound = raw[MALFORMED_COLUMN].is_null()
         unread = {name: both[FAILED + name] for name in typed.columns}
-        found = self._judged(typed)
+        found = self._broken(typed)
         for number, rule in enumerate(self.rules):
             match rule.kind:
                 case "malformed":
@@ -150,7 +170,7 @@ class Judge:
             mask = mask | (lacking & ~unread[name] if name in quarantines else lacking)
         return mask
 
-    def _judged(self, typed: pl.DataFrame) -> dict[int, pl.Series]:
+    def _broken(self, typed: pl.DataFrame) -> dict[int, pl.Series]:
         """Run Pandera once over the frame; return a mask of failing rows for each rule that has some."""
         if typed.is_empty():
             return {}

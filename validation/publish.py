@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from consentry.errors import StopRun
 from consentry.model.names import quoted
 from consentry.validation.aside import discarded, forget_trimmed
 from consentry.validation.check import BAD, FAILED_RULES
 from consentry.validation.quarantine import COLUMNS
-from consentry.validation.rules import Rule
+from consentry.validation.task import Task, bare
 from consentry.warehouse import Warehouse
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """The tables of one check, quoted for SQL: what was judged, and where it goes."""
-
-    name: str
-    raw: str
-    clean: str
-    checked: str
-    duplicates: str
-    staged: str
-    run_id: str
-
-    @property
-    def quarantine(self) -> str:
-        """The table that keeps the rows that did not pass."""
-        return f"quarantine.{quoted(self.name)}"
-
-
 def publish(
-    warehouse: Warehouse,
-    tables: Staged,
-    rules: Sequence[Rule],
+    task: Task,
     *,
-    where: str,
-    key: Sequence[str],
     content: Sequence[str],
     replace: bool,
     bounds: tuple[int, int],
@@ -48,25 +25,34 @@ def publish(
 ) -> tuple[int, int, int]:
     """Return the rows that went to clean and to quarantine, and those that were discarded before.
 
-    where: the condition on the rows taken; bounds: its parameters, `_rid` above the first and at most the second.
-    digest: the contract's, kept with the watermark; None keeps no watermark, and the rows no number. whole: the rows
-    are all there are. beside: what else belongs to the same step; it sees the new clean table. Raises StopRun when
-    a row is in neither half or in both.
+    bounds: the rows taken have a `_rid` above the first and at most the second. digest: the contract's, kept with
+    the watermark; None keeps no watermark, and the rows no number. whole: the rows are all there are. beside: what
+    else belongs to the same step; it sees the new clean table. Raises StopRun when a row is in neither half or in
+    both.
     """
-    stopping = ", ".join(str(n) for n, rule in enumerate(rules) if rule.severity != "warn")
-    repeated = f"SELECT _rid FROM {tables.duplicates} WHERE rule IN ({stopping})"
-    passing = f"FROM {tables.checked} WHERE NOT {BAD} AND _rid NOT IN ({repeated})"
+    warehouse = task.warehouse
+    _settle(task)
     with warehouse.transaction():
-        rows = f"SELECT * EXCLUDE ({FAILED_RULES}, {BAD}{', _rid' if digest is None else ''}) {passing}"
-        clean = _publish_clean(warehouse, tables, rows, key=key, content=content, replace=replace)
-        quarantined = _publish_quarantine(warehouse, tables, whole=whole)
-        aside = discarded(warehouse, tables.name, tables.raw, where, after=bounds[0], last=bounds[1])
-        rows_in = _count(warehouse, f"FROM {tables.raw} WHERE {where}", after=bounds[0], last=bounds[1]) - aside
-        _conserved(warehouse, tables, passing, rows_in=rows_in, clean=clean, quarantined=quarantined)
+        clean = _count(warehouse, f"FROM {task.sound}")
+        quarantined = _publish_quarantine(task, whole=whole)
+        aside = discarded(warehouse, task.name, task.raw, task.rows, after=bounds[0], last=bounds[1])
+        rows_in = _count(warehouse, f"FROM {task.raw} WHERE {task.rows}", after=bounds[0], last=bounds[1]) - aside
+        _conserved(task, rows_in=rows_in, clean=clean, quarantined=quarantined)
+        if digest is None:
+            warehouse.sql(f"ALTER TABLE {task.sound} DROP COLUMN _rid")
+        _publish_clean(task, content=content, replace=replace, rows=clean)
         beside()
         if digest is not None:
-            _move_watermark(warehouse, tables.name, bounds[1], digest)
+            _move_watermark(warehouse, task.name, bounds[1], digest)
     return clean, quarantined, aside
+
+
+def _settle(task: Task) -> None:
+    """Make the sound rows those for clean: without duplicates, with rows that were only warned about."""
+    repeated = f"SELECT _rid FROM {task.duplicates} WHERE rule IN ({task.stopping})"
+    task.warehouse.sql(f"DELETE FROM {task.sound} WHERE _rid IN ({repeated})")
+    warned = f"SELECT * EXCLUDE ({FAILED_RULES}, {BAD}) FROM {task.broken} WHERE NOT {BAD} AND _rid NOT IN ({repeated})"
+    task.warehouse.sql(f"INSERT INTO {task.sound} BY NAME {warned}")
 
 
 def _move_watermark(warehouse: Warehouse, name: str, last: int, digest: str) -> None:
@@ -77,64 +63,56 @@ def _move_watermark(warehouse: Warehouse, name: str, last: int, digest: str) -> 
     warehouse.sql(rows, name=name, last=max(last, -1 if known is None else known), digest=digest)
 
 
-def _publish_clean(
-    warehouse: Warehouse, tables: Staged, rows: str, *, key: Sequence[str], content: Sequence[str], replace: bool
-) -> int:
+def _publish_clean(task: Task, *, content: Sequence[str], replace: bool, rows: int) -> None:
+    warehouse = task.warehouse
     if replace:
-        warehouse.sql(f"CREATE OR REPLACE TABLE {tables.clean} AS {rows}")
-        return _count(warehouse, f"FROM {tables.clean}")
-    _widen(warehouse, tables)
-    compared = [f"held.{quoted(name)} IS NOT DISTINCT FROM fresh.{quoted(name)}" for name in key or content]
-    same = " AND ".join(compared)
-    warehouse.sql(f"DELETE FROM {tables.clean} AS held WHERE EXISTS (SELECT 1 FROM ({rows}) AS fresh WHERE {same})")
-    before = _count(warehouse, f"FROM {tables.clean}")
-    warehouse.sql(f"INSERT INTO {tables.clean} BY NAME {rows}")
-    return _count(warehouse, f"FROM {tables.clean}") - before
+        warehouse.sql(f"DROP TABLE IF EXISTS {task.clean}")
+        warehouse.sql(f"ALTER TABLE {task.sound} RENAME TO {quoted(bare(task.clean).partition('.')[2])}")
+        return
+    _widen(task)
+    same = " AND ".join(f"held.{quoted(n)} IS NOT DISTINCT FROM fresh.{quoted(n)}" for n in task.key or content)
+    warehouse.sql(f"DELETE FROM {task.clean} AS held WHERE EXISTS (SELECT 1 FROM {task.sound} AS fresh WHERE {same})")
+    before = _count(warehouse, f"FROM {task.clean}")
+    warehouse.sql(f"INSERT INTO {task.clean} BY NAME SELECT * FROM {task.sound}")
+    if _count(warehouse, f"FROM {task.clean}") - before != rows:
+        raise StopRun(f"Not every sound row of {task.name} reached clean. Nothing was published.", code="not_conserved")
 
 
-def _widen(warehouse: Warehouse, tables: Staged) -> None:
+def _widen(task: Task) -> None:
     """Give the clean table the columns that the source has gained; types change with the contract alone."""
-    there = warehouse.columns(_bare(tables.clean))
-    for name, kind in warehouse.columns(_bare(tables.checked)).items():
-        if name not in there and name not in (FAILED_RULES, BAD):
-            warehouse.sql(f"ALTER TABLE {tables.clean} ADD COLUMN {quoted(name)} {kind}")
+    there = task.warehouse.columns(bare(task.clean))
+    for name, kind in task.warehouse.columns(bare(task.sound)).items():
+        if name not in there:
+            task.warehouse.sql(f"ALTER TABLE {task.clean} ADD COLUMN {quoted(name)} {kind}")
 
 
-def _publish_quarantine(warehouse: Warehouse, tables: Staged, *, whole: bool) -> int:
+def _publish_quarantine(task: Task, *, whole: bool) -> int:
     """Add the staged rows; one that failed before with the same content keeps the time it was first seen."""
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {tables.quarantine} ({COLUMNS})")
-    seen = (
-        f"SELECT payload, min(first_seen) AS first_seen FROM {tables.quarantine} WHERE status = 'open' GROUP BY payload"
-    )
+    warehouse, held = task.warehouse, task.quarantine
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {held} ({COLUMNS})")
+    seen = f"SELECT payload, min(first_seen) AS first_seen FROM {held} WHERE status = 'open' GROUP BY payload"
     warehouse.sql(
-        f"UPDATE {tables.staged} AS fresh SET first_seen = seen.first_seen FROM ({seen}) AS seen"
+        f"UPDATE {task.staged} AS fresh SET first_seen = seen.first_seen FROM ({seen}) AS seen"
         " WHERE seen.payload = fresh.payload"
     )
-    again = f"payload IN (SELECT payload FROM {tables.staged})"
-    warehouse.sql(f"DELETE FROM {tables.quarantine} WHERE status = 'open' AND {again}")
+    warehouse.sql(f"DELETE FROM {held} WHERE status = 'open' AND payload IN (SELECT payload FROM {task.staged})")
     # What is still open was checked again and passed, or is no longer in a source that was read whole.
-    ended = "TRUE" if whole else f"_rid IN (SELECT _rid FROM {tables.checked})"
-    status = "superseded" if whole else "replayed"
-    forget_trimmed(warehouse, tables.name, ended)
-    warehouse.sql(f"UPDATE {tables.quarantine} SET status = $status WHERE status = 'open' AND {ended}", status=status)
-    before = _count(warehouse, f"FROM {tables.quarantine}")
-    warehouse.sql(f"INSERT INTO {tables.quarantine} BY NAME SELECT * FROM {tables.staged}")
-    return _count(warehouse, f"FROM {tables.quarantine}") - before
+    ended = f"_rid IN (SELECT _rid FROM {task.sound} UNION ALL SELECT _rid FROM {task.staged})"
+    ended, status = ("TRUE", "superseded") if whole else (ended, "replayed")
+    forget_trimmed(warehouse, task.name, ended)
+    warehouse.sql(f"UPDATE {held} SET status = $status WHERE status = 'open' AND {ended}", status=status)
+    before = _count(warehouse, f"FROM {held}")
+    warehouse.sql(f"INSERT INTO {held} BY NAME SELECT * FROM {task.staged}")
+    return _count(warehouse, f"FROM {held}") - before
 
 
-def _conserved(
-    warehouse: Warehouse, tables: Staged, passing: str, *, rows_in: int, clean: int, quarantined: int
-) -> None:
-    both = _count(warehouse, f"{passing} AND _rid IN (SELECT _rid FROM {tables.staged})")
+def _conserved(task: Task, *, rows_in: int, clean: int, quarantined: int) -> None:
+    both = _count(task.warehouse, f"FROM {task.sound} WHERE _rid IN (SELECT _rid FROM {task.staged})")
     if rows_in != clean + quarantined or both:
         counted = f"{rows_in:,} rows came in, {clean:,} are clean and {quarantined:,} in quarantine"
-        sentence = f"The rows of {tables.name} do not add up: {counted}, {both:,} of them in both."
+        sentence = f"The rows of {task.name} do not add up: {counted}, {both:,} of them in both."
         raise StopRun(f"{sentence} Nothing was published. Run again, and report it if it stays.", code="not_conserved")
 
 
 def _count(warehouse: Warehouse, rest: str, **params: int) -> int:
     return int(warehouse.sql(f"SELECT count(*) AS n {rest}", **params)["n"][0].as_py())
-
-
-def _bare(table: str) -> str:
-    return table.replace('"', "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -49,8 +49,11 @@ class Scribe:
         """batch: raw columns, `_failed`, and for duplicates the lists of their rules and of the rows that stay."""
         rows = batch.num_rows
         content = [name for name in batch.schema.names if name not in _ADDED and not _is_ours(name)]
-        failed, repeated, survivors = (batch.column(name).to_pylist() for name in _ADDED)
-        reasons = [self._reasons(*row) for row in zip(failed, repeated, survivors, strict=True)]
+        marks = zip(*(batch.column(name).to_pylist() for name in _ADDED), strict=True)
+        broken = [tuple(tuple(numbers or ()) for numbers in row) for row in marks]
+        # Most bad rows share their reasons with many others; those are written once.
+        told = {row: self._reasons(*row, rows=many) for row, many in Counter(broken).items()}
+        reasons = [told[row] for row in broken]
         times = arrow.array([self.now] * rows, SCHEMA.field("first_seen").type)
         columns = [
             batch.column("_rid").cast(arrow.int64()),
@@ -64,12 +67,13 @@ class Scribe:
         return arrow.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
     def _reasons(
-        self, failed: Iterable[int] | None, repeated: Iterable[int] | None, survivors: Iterable[int | None] | None
+        self, failed: tuple[int, ...], repeated: tuple[int, ...], survivors: tuple[int | None, ...], *, rows: int
     ) -> str:
-        found: list[tuple[int, int | None]] = [(number, None) for number in failed or ()]
-        found += zip(repeated or (), survivors or (), strict=True)
+        found: list[tuple[int, int | None]] = [(number, None) for number in failed]
+        found += zip(repeated, survivors, strict=True)
         told = [_reason(self.rules[number], survivor) for number, survivor in sorted(found, key=lambda pair: pair[0])]
-        self.codes.update({reason["code"] for reason in told})
+        for code in {reason["code"] for reason in told}:
+            self.codes[code] += rows
         return json.dumps(told, ensure_ascii=False)
 
 

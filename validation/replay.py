@@ -10,7 +10,8 @@ from consentry.config import Faults
 from consentry.model.names import quoted
 from consentry.validation.contract import Contract
 from consentry.validation.mend import read_fixes, store_fixes
-from consentry.validation.run import Checked, split, stream_task, validate, watermark
+from consentry.validation.run import Checked, split, validate, watermark
+from consentry.validation.task import stream_task
 from consentry.warehouse import Warehouse
 
 
@@ -59,7 +60,8 @@ def replay(
     try:
         if not warehouse.count(f"{held}__chosen"):
             return Checked(0, 0, 0)
-        task = stream_task(warehouse, contract, stream=stream, primary_key=primary_key, run_id=run_id, chosen=chosen)
+        key = tuple(primary_key)
+        task = stream_task(warehouse, contract, stream=stream, primary_key=key, run_id=run_id, chosen=chosen)
         done = split(task, f"raw.{stream}", after=-1, last=known[0], replace=False, whole=False, digest=contract.digest)
     finally:
         warehouse.sql(f"DROP TABLE IF EXISTS {chosen}")

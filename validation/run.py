@@ -12,22 +12,21 @@ import pyarrow as arrow
 
 from consentry.errors import StopRun
 from consentry.model.names import did_you_mean, quoted, quoted_table
-from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN, Judge, coalesced
+from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN
 from consentry.validation.contract import Contract
 from consentry.validation.expect import judge_expectations, stop_on_broken
-from consentry.validation.mend import mended_source
-from consentry.validation.publish import Staged, publish
+from consentry.validation.publish import publish
 from consentry.validation.quarantine import DUPLICATE_RULES, SCHEMA, SURVIVORS, Scribe
-from consentry.validation.rules import MALFORMED, Rule, key_rules
+from consentry.validation.rules import MALFORMED, key_rules
 from consentry.validation.score import score, write_scores
+from consentry.validation.sift import sift
+from consentry.validation.task import Task, bare, stream_task
 from consentry.validation.unique import find_duplicates
 from consentry.validation.watch import Observed, observe
 from consentry.warehouse import Warehouse
 
 WATERMARK = "ops.validated"
 RESULTS = "ops.rule_result"
-# True on a raw row that only says that the record of its key is gone.
-TOMBSTONE = "_deleted"
 _TEXTS = ("run_id", "stream", "rule_id", "column_name", "code", "severity")
 _RESULT = arrow.schema(
     [*((name, arrow.string()) for name in _TEXTS), ("evaluated", arrow.int64()), ("failed", arrow.int64())]
@@ -53,53 +52,6 @@ class Checked:
     again: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One table to check: where its rows are, where they go, and what they are judged by.
-
-    raw: the rows as they were landed; source: the same with what people mended, without what they discarded.
-    chosen: a table with the numbers of the rows to judge, when not all of them are. tombstones: whether the source
-    may have sent rows that only say that a record is gone; they are no records, and no contract judges them.
-    """
-
-    warehouse: Warehouse
-    contract: Contract
-    name: str
-    raw: str
-    source: str
-    clean: str
-    key: tuple[str, ...]
-    run_id: str
-    rules: tuple[Rule, ...]
-    chosen: str | None = None
-    watched: bool = False
-    accept: bool = False
-    now: datetime | None = None
-    tombstones: bool = False
-
-    @property
-    def rows(self) -> str:
-        """The condition on the rows to judge, with the bounds as parameters."""
-        among = f" AND _rid IN (SELECT _rid FROM {self.chosen})" if self.chosen else ""
-        living = f" AND NOT coalesce(TRY_CAST({TOMBSTONE} AS BOOLEAN), false)" if self.tombstones else ""
-        return f"_rid > $after AND _rid <= $last{among}{living}"
-
-    @property
-    def checked(self) -> str:
-        """The table of judged rows, while they are judged."""
-        return f"quarantine.{quoted(self.name + '__checked')}"
-
-    @property
-    def duplicates(self) -> str:
-        """The table of duplicates, while rows are judged."""
-        return f"quarantine.{quoted(self.name + '__duplicates')}"
-
-    @property
-    def staged(self) -> str:
-        """The rows for the quarantine, before they are published."""
-        return f"quarantine.{quoted(self.name + '__staged')}"
-
-
 def validate(
     warehouse: Warehouse,
     contract: Contract,
@@ -123,7 +75,7 @@ def validate(
     known = watermark(warehouse, stream)
     if not warehouse.has(raw):
         return Checked(0, 0, 0)
-    task = stream_task(warehouse, contract, stream=stream, primary_key=primary_key, run_id=run_id)
+    task = stream_task(warehouse, contract, stream=stream, primary_key=tuple(primary_key), run_id=run_id)
     watched = known is None or known[1] == contract.digest
     task = dataclasses.replace(task, watched=watched, accept=accept, now=now)
     last = warehouse.sql(f"SELECT max(_rid) AS last FROM {task.raw}")["last"][0].as_py()
@@ -153,25 +105,6 @@ def watermark(warehouse: Warehouse, stream: str) -> tuple[int, str] | None:
     warehouse.sql(f"CREATE TABLE IF NOT EXISTS {WATERMARK} (stream TEXT, rid BIGINT, contract TEXT)")
     known = warehouse.sql(f"SELECT rid, contract FROM {WATERMARK} WHERE stream = $name", name=stream).to_pylist()
     return (known[0]["rid"], known[0]["contract"]) if known else None
-
-
-def stream_task(
-    warehouse: Warehouse,
-    contract: Contract,
-    *,
-    stream: str,
-    primary_key: Sequence[str],
-    run_id: str,
-    chosen: str | None = None,
-) -> Task:
-    """Return the check of a landed stream."""
-    rules = (MALFORMED, *key_rules(tuple(primary_key)), *contract.rules)
-    raw, clean = f"raw.{quoted(stream)}", f"clean.{quoted(stream)}"
-    source = mended_source(warehouse, stream)
-    gone = TOMBSTONE in warehouse.columns(f"raw.{stream}")
-    return Task(
-        warehouse, contract, stream, raw, source, clean, tuple(primary_key), run_id, rules, chosen, tombstones=gone
-    )
 
 
 def validate_table(
@@ -205,7 +138,7 @@ def validate_table(
 
 def _observed(task: Task) -> Observed | None:
     """Hold the load against those before it; None when it is no load of its own, or has no rows."""
-    if not task.watched or not task.warehouse.count(_plain(task.checked)):
+    if not task.watched or not task.warehouse.count(bare(task.checked)):
         return None
     found = observe(
         task.warehouse,
@@ -234,7 +167,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
     """Judge the rows of a task and publish both halves; see `validate`."""
     try:
         carried = _columns(task, raw)
-        _judge(task, carried, after=after, last=last)
+        sift(task, carried, after=after, last=last)
         content = _content(task, carried)
         find_duplicates(
             task.warehouse,
@@ -251,13 +184,8 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
         _stop_on_failures(task, failed)
         observed = _observed(task)
         codes = _write_quarantine(task)
-        staged = Staged(task.name, task.raw, task.clean, task.checked, task.duplicates, task.staged, task.run_id)
         clean, quarantined, discarded = publish(
-            task.warehouse,
-            staged,
-            task.rules,
-            where=task.rows,
-            key=task.key,
+            task,
             content=content,
             replace=replace,
             bounds=(after, last),
@@ -266,8 +194,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
             beside=lambda: _beside(task, failed, observed),
         )
     finally:
-        for table in (task.checked, task.duplicates, task.staged):
-            task.warehouse.sql(f"DROP TABLE IF EXISTS {table}")
+        task.drop()
     warnings = {r.rule_id: n for r, n in zip(task.rules, failed, strict=True) if r.severity == "warn" and n}
     return Checked(clean + quarantined + discarded, clean, quarantined, codes, warnings, discarded)
 
@@ -296,28 +223,13 @@ def _content(task: Task, carried: Sequence[str]) -> list[str]:
     return [c.name for c in task.contract.columns] + [name for name in carried if not name.startswith("_")]
 
 
-def _judge(task: Task, carried: Sequence[str], *, after: int, last: int) -> None:
-    judge = Judge(task.contract, task.rules, key=task.key, carried=carried)
-    raw = task.warehouse.sql(f"SELECT * FROM {task.source} LIMIT 0").schema
-    schema = judge.empty(raw)
-    query = f"SELECT * FROM {task.source} WHERE {task.rows}"
-    rows = task.warehouse.stream(query, batch_rows=1_000_000, after=after, last=last)
-    batches = (batch for table in coalesced(rows) for batch in judge(table).cast(schema).to_batches())
-    task.warehouse.write(_plain(task.checked), batches, schema=schema)
-
-
-def _plain(table: str) -> str:
-    zone, _, name = table.partition(".")
-    return f"{zone}.{name.strip(chr(34))}"
-
-
 def _results(task: Task) -> list[int]:
     """Return how many rows failed each rule, and write it down for every rule, passed ones too."""
-    pairs = f"SELECT unnest({FAILED_RULES}) AS rule FROM {task.checked} UNION ALL SELECT rule FROM {task.duplicates}"
+    pairs = f"SELECT unnest({FAILED_RULES}) AS rule FROM {task.broken} UNION ALL SELECT rule FROM {task.duplicates}"
     found = task.warehouse.sql(f"SELECT rule, count(*) AS failed FROM ({pairs}) AS pairs GROUP BY rule").to_pylist()
     by_rule = {row["rule"]: row["failed"] for row in found}
     failed = [by_rule.get(number, 0) for number in range(len(task.rules))]
-    evaluated = task.warehouse.count(_plain(task.checked))
+    evaluated = task.warehouse.count(bare(task.checked))
     _record(task, failed, evaluated)
     return failed
 
@@ -338,18 +250,19 @@ def _stop_on_failures(task: Task, failed: Sequence[int]) -> None:
 
 def _write_quarantine(task: Task) -> dict[str, int]:
     """Stage the raw content and the reasons of every row that is kept from clean; return rows by reason code."""
-    stopping = ", ".join(str(n) for n, rule in enumerate(task.rules) if rule.severity != "warn")
     repeated = (
         f"SELECT _rid, array_agg(rule ORDER BY rule) AS {DUPLICATE_RULES},"
         f" array_agg(survivor ORDER BY rule) AS {SURVIVORS} FROM {task.duplicates}"
-        f" WHERE rule IN ({stopping}) GROUP BY _rid"
+        f" WHERE rule IN ({task.stopping}) GROUP BY _rid"
     )
     query = (
-        f"SELECT source.*, checked.{FAILED_RULES}, repeated.{DUPLICATE_RULES}, repeated.{SURVIVORS}"
-        f" FROM {task.checked} AS checked LEFT JOIN ({repeated}) AS repeated ON repeated._rid = checked._rid"
-        f" JOIN {task.source} AS source ON source._rid = checked._rid"
-        f" WHERE checked.{BAD} OR repeated._rid IS NOT NULL"
+        f"WITH repeated AS ({repeated}), kept AS"
+        f" (SELECT _rid FROM {task.broken} WHERE {BAD} UNION SELECT _rid FROM repeated)"
+        f" SELECT source.*, broken.{FAILED_RULES}, repeated.{DUPLICATE_RULES}, repeated.{SURVIVORS}"
+        f" FROM {task.source} AS source JOIN kept ON kept._rid = source._rid"
+        f" LEFT JOIN {task.broken} AS broken ON broken._rid = source._rid"
+        " LEFT JOIN repeated ON repeated._rid = source._rid"
     )
     scribe = Scribe(task.rules, task.run_id)
-    task.warehouse.map_batches(query, scribe, into=_plain(task.staged), schema=SCHEMA)
+    task.warehouse.map_batches(query, scribe, into=bare(task.staged), schema=SCHEMA)
     return dict(sorted(scribe.codes.items()))

@@ -65,8 +65,13 @@ def _repeated(rule: Rule, rows: str, columns: Sequence[str], survivor: str | Non
         order = f"{quoted(survivor)} DESC NULLS LAST, _rid DESC"
     if rule.keep in ("all", "exclude_first"):
         order = "_rid"
+    # Nearly no row is there twice: a hash that occurs again finds the few that a window must sort.
+    again = f"SELECT hash({listed}) FROM ({rows}) AS judged GROUP BY 1 HAVING count(*) > 1"
     window = f"OVER (PARTITION BY {listed} ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
-    marked = f"SELECT _rid, first_value(_rid) {window} AS winner, count(*) {window} AS copies FROM ({rows}) AS judged"
+    marked = (
+        f"SELECT _rid, first_value(_rid) {window} AS winner, count(*) {window} AS copies FROM ({rows}) AS judged"
+        f" WHERE hash({listed}) IN ({again})"
+    )
     if rule.keep == "all":
         return f"SELECT _rid, $rule, NULL FROM ({marked}) AS marked WHERE copies > 1"
     return f"SELECT _rid, $rule, winner FROM ({marked}) AS marked WHERE copies > 1 AND _rid <> winner"
