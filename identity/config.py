@@ -8,8 +8,9 @@ An empty block is a working one: every type gets the rule of its kind, and the k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,7 @@ from consentry.config import Model, Name
 Kind = Literal["email", "phone", "external", "cookie"]
 Criterion = Literal["trust", "recency", "completeness"]
 
+MAX_PURPOSES = 62
 _COOKIE_WORDS = ("anonymous", "cookie", "device", "visitor", "client_id", "session")
 
 
@@ -30,6 +32,8 @@ class Rule:
     unique: two values of it are two people. max_per_person: values of it that one person may have; None is any
     number. max_persons_per_value: people who may share a value before it stops linking; None is any number.
     priority: when links contradict each other the lower number is believed. blocked: RE2 patterns.
+    window_days: only values last seen within so many days of each other count towards max_per_person; None counts all.
+    min_trust: sources that are trusted less do not link by it; trust: how far a source is trusted in this type alone.
     """
 
     type: str
@@ -39,6 +43,9 @@ class Rule:
     max_persons_per_value: int | None
     priority: int
     blocked: tuple[str, ...]
+    window_days: int | None = None
+    min_trust: int = 0
+    trust: Mapping[str, int] = field(default_factory=dict)
 
 
 # Segment Unify's defaults (segment-docs, identity-resolution-onboarding.md): user_id 1, everything else 5.
@@ -61,6 +68,9 @@ class IdentifierRule(Model):
     max_persons_per_value: int | None = Field(default=None, ge=1)
     priority: int | None = Field(default=None, ge=0)
     blocked: tuple[str, ...] = ()
+    window_days: int | None = Field(default=None, ge=1)
+    min_trust: int = Field(default=0, ge=0, le=100)
+    trust: dict[Name, int] = Field(default_factory=dict)
 
     @field_validator("blocked")
     @classmethod
@@ -106,6 +116,34 @@ class GoldenRules(FieldRule):
         return self.fields.get(field) or FieldRule(order=self.order, sources=self.sources)
 
 
+class Linking(Model):
+    """For what records may be linked with others.
+
+    purposes: of each source, the purposes for which its records may be linked; a source that is not named, for all.
+    All records of a person have a purpose in common. consent: a purpose of the policy: records of people who refused
+    it are linked to nothing.
+    """
+
+    purposes: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    consent: Name | None = None
+
+    @field_validator("purposes")
+    @classmethod
+    def _few(cls, purposes: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if len({name for names in purposes.values() for name in names}) > MAX_PURPOSES:
+            raise ValueError(f"at most {MAX_PURPOSES} purposes of linking can be told apart")
+        return purposes
+
+    def names(self) -> tuple[str, ...]:
+        """Return every purpose that is named, in order of the alphabet."""
+        return tuple(sorted({name for names in self.purposes.values() for name in names}))
+
+    def bits(self, source: str) -> int:
+        """Return the purposes of a source as bits, in the order of `names`; all of them when it is not named."""
+        allowed = self.purposes.get(source)
+        return -1 if allowed is None else sum(1 << n for n, name in enumerate(self.names()) if name in allowed)
+
+
 class IdentityConfig(Model):
     """The `identity` block of a job.
 
@@ -121,6 +159,7 @@ class IdentityConfig(Model):
     agreement: tuple[Name, ...] = ("given_name", "family_name")
     contradiction: Name | None = "given_name"
     large_person: int = Field(default=100, ge=2)
+    linking: Linking = Field(default_factory=Linking)
 
     def rule(self, type: str) -> Rule:
         """Return the rule of an identifier type, declared or not."""
@@ -137,6 +176,9 @@ class IdentityConfig(Model):
             max_persons_per_value=given.max_persons_per_value or per_value,
             priority=priority if given.priority is None else given.priority,
             blocked=given.blocked,
+            window_days=given.window_days,
+            min_trust=given.min_trust,
+            trust=given.trust,
         )
 
 

@@ -1,23 +1,24 @@
-"""Take apart people whose identifiers contradict each other.
+"""Take apart people whose identifiers contradict each other, and heed what stewards decided.
 
 A component in which a unique type has two values, or any type more than `max_per_person`, is built again value
 by value, strongest type first (Adobe's Identity Optimization Algorithm drops the weakest links, too). A value
 that would join people whose unique identifiers differ, or whose records contradict each other, is ambiguous: it
 joins none of them. A record on it that can be only one of these people, or agrees with exactly one (agreement
-columns), joins that one, and the rest become one person of their own (Snowplow Identities). Components without a
-contradiction never come here, and would come out unchanged: a part of what fits fits.
+columns), joins that one, and the rest become one person of their own (Snowplow Identities). What a steward decided
+comes before every value. Components without a contradiction never come here, and would come out unchanged: a part of
+what fits fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from consentry.identity.codes import Flags, Ints
 from consentry.identity.components import components, lowest_member
-from consentry.identity.config import Rule
+from consentry.identity.forest import Forest, most_at_once
 from consentry.identity.graph import Graph
 
 
@@ -34,22 +35,39 @@ class Partition:
 
 
 def partition(graph: Graph, live: Flags) -> Partition:
-    """Join the records that share a value over the live edges, as far as no limit of a type is broken."""
+    """Join the records that share a value over the live edges, as far as no limit of a type is broken.
+
+    Records that a steward declared one person are joined as well, and those declared two are not.
+    """
     r, v = graph.r[live], graph.v[live]
-    labels = components(graph.records, graph.values, r, v)
+    labels = _components(graph, r, v)
     broken = _broken(graph, labels, r, v)
     if broken.any():
         inside = broken[labels[r]]
-        _rebuild(graph, labels, r[inside], v[inside])
+        _rebuild(graph, labels, np.flatnonzero(broken[labels]), r[inside], v[inside])
         labels = lowest_member(labels)
+    return judged(graph, labels, r, v)
+
+
+def judged(graph: Graph, labels: Ints, r: Ints, v: Ints) -> Partition:
+    """Tell of a partition which values stand between several people."""
     pairs = np.unique(np.stack([v, labels[r]], axis=1), axis=0)
     persons = np.bincount(pairs[:, 0], minlength=graph.values)
     ambiguous = np.flatnonzero(persons > 1)
     return Partition(labels, ambiguous, persons[ambiguous].astype(np.int64))
 
 
+def _components(graph: Graph, r: Ints, v: Ints) -> Ints:
+    """Join records over values, and over decisions as if each were a value of its own."""
+    one, other = graph.said.together.T
+    ties = graph.values + np.arange(len(one))
+    return components(
+        graph.records, graph.values + len(one), np.concatenate([r, one, other]), np.concatenate([v, ties, ties])
+    )
+
+
 def _broken(graph: Graph, labels: Ints, r: Ints, v: Ints) -> Flags:
-    """Tell of each component, by its label, whether it has more values of a type than one person may."""
+    """Tell of each component, by its label, whether one person may not hold what it holds."""
     limit = graph.limit({rule.type: rule.max_per_person for rule in graph.types})
     home = np.full(graph.values, -1, dtype=np.int64)
     home[v] = labels[r]
@@ -58,28 +76,86 @@ def _broken(graph: Graph, labels: Ints, r: Ints, v: Ints) -> Flags:
         home[held] * len(graph.types) + graph.type_of[held], return_inverse=True, return_counts=True
     )
     broken = np.zeros(graph.records, dtype=np.bool_)
-    broken[home[held[count[slot] > limit[held]]]] = True
-    one, other = graph.foes[:, 0], graph.foes[:, 1]
-    broken[labels[one[labels[one] == labels[other]]]] = True
+    over = held[count[slot] > limit[held]]
+    broken[home[over[_too_many_at_once(graph, home, over)]]] = True
+    for pairs in (graph.foes, graph.said.apart):
+        one, other = pairs[:, 0], pairs[:, 1]
+        broken[labels[one[labels[one] == labels[other]]]] = True
+    purposes = np.full(graph.records, -1, dtype=np.int64)
+    np.bitwise_and.at(purposes, labels, graph.purposes)
+    broken |= purposes == 0
     return broken
 
 
-def _rebuild(graph: Graph, labels: Ints, r: Ints, v: Ints) -> None:
+def _too_many_at_once(graph: Graph, home: Ints, over: Ints) -> Flags:
+    """Tell which of the values beyond a limit still are when only one window of time counts."""
+    stay = np.ones(len(over), dtype=np.bool_)
+    slots: dict[tuple[int, int], list[int]] = {}
+    for n, value in enumerate(over.tolist()):
+        type_ = int(graph.type_of[value])
+        if graph.types[type_].window_days is not None:
+            slots.setdefault((int(home[value]), type_), []).append(n)
+    for (_, type_), places in slots.items():
+        rule = graph.types[type_]
+        most = most_at_once([graph.seen.get(int(over[n])) for n in places], rule.window_days or 0)
+        stay[places] = most > (rule.max_per_person or 0)
+    return stay
+
+
+def _rebuild(graph: Graph, labels: Ints, inside: Ints, r: Ints, v: Ints) -> None:
     """Write new labels for the records of broken components: a loop, but only over what contradicts itself."""
-    forest = _Forest(graph.types)
+    forest = Forest(graph.types, graph.seen)
+    for record in inside.tolist():
+        forest.seat(record, int(graph.signature[record]), int(graph.purposes[record]))
     order = np.lexsort((r, v))
+    same = _same_values(graph, r, v)
     edges = list(zip(v[order].tolist(), r[order].tolist(), strict=True))
-    type_of = graph.type_of
     for value, record in edges:
-        forest.seat(record, int(type_of[value]), value, int(graph.signature[record]))
-    # Most pairs share only a value that links nobody: those never meet.
-    meeting = labels[graph.foes[:, 0]] == labels[graph.foes[:, 1]]
-    for one, other in graph.foes[meeting].tolist():
-        forest.part(one, other)
+        forest.give(record, int(graph.type_of[value]), same.get(value, value))
+    _oppose(graph, labels, inside, forest)
     for value, records in _stars(edges):
-        forest.join(int(type_of[value]), value, records)
-    inside = np.unique(r)
+        forest.join(int(graph.type_of[value]), same.get(value, value), records)
     labels[inside] = [forest.find(record) for record in inside.tolist()]
+
+
+def _oppose(graph: Graph, labels: Ints, inside: Ints, forest: Forest) -> None:
+    """Enter who is not one person, and who is: a steward's word comes before what names seem to say."""
+    said = graph.said
+    bound = components(graph.records, len(said.together), *_ties(said.together))
+    rebuilt = np.zeros(graph.records, dtype=np.bool_)
+    rebuilt[inside] = True
+    for pairs, enter in ((graph.foes, forest.oppose), (said.apart, forest.part)):
+        one, other = pairs[:, 0], pairs[:, 1]
+        # Most pairs share only a value that links nobody: those never meet.
+        meeting = rebuilt[one] & (labels[one] == labels[other])
+        if enter == forest.oppose:
+            meeting &= bound[one] != bound[other]
+        for first, second in pairs[meeting].tolist():
+            enter(first, second)
+    for first, second in said.together[rebuilt[said.together[:, 0]]].tolist():
+        forest.bind(first, second)
+
+
+def _ties(pairs: Ints) -> tuple[Ints, Ints]:
+    ties = np.arange(len(pairs))
+    return pairs.T.reshape(-1), np.concatenate([ties, ties])
+
+
+def _same_values(graph: Graph, r: Ints, v: Ints) -> dict[int, int]:
+    """Return for values of unique types that a forced decision holds to be one person's the lowest of them."""
+    forced = graph.said.together[graph.said.forced]
+    if not len(forced):
+        return {}
+    group = components(graph.records, len(forced), *_ties(forced))
+    touched = np.isin(group[r], group[forced[:, 0]])
+    lowest: dict[tuple[int, int], int] = {}
+    same: dict[int, int] = {}
+    pairs: list[list[int]] = np.unique(np.stack([v[touched], group[r[touched]]], axis=1), axis=0).tolist()
+    for value, who in pairs:
+        type_ = int(graph.type_of[value])
+        if graph.types[type_].unique:
+            same[value] = lowest.setdefault((who, type_), same.get(value, value))
+    return same
 
 
 def _stars(edges: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
@@ -88,123 +164,3 @@ def _stars(edges: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
         if end == len(edges) or edges[end][0] != edges[start][0]:
             yield edges[start][0], [record for _, record in edges[start:end]]
             start = end
-
-
-Held = dict[int, set[int]]
-
-
-@dataclass(slots=True)
-class _Forest:
-    """Groups of records, each with the values it holds by type; the lowest record is a group's root."""
-
-    types: tuple[Rule, ...]
-    parent: dict[int, int] = field(default_factory=dict)
-    held: dict[int, Held] = field(default_factory=dict)
-    signatures: dict[int, set[int]] = field(default_factory=dict)
-    foes: dict[int, set[int]] = field(default_factory=dict)
-
-    def seat(self, record: int, type_: int, value: int, signature: int) -> None:
-        """Enter a record; what it holds of a unique type is its own, whatever comes."""
-        self.parent.setdefault(record, record)
-        self.signatures.setdefault(record, {signature} - {-1})
-        held = self.held.setdefault(record, {})
-        if self.types[type_].unique:
-            held.setdefault(type_, set()).add(value)
-
-    def part(self, one: int, other: int) -> None:
-        """Note that two records are two people, unless a unique identifier joins them."""
-        if one in self.parent and other in self.parent:
-            self.foes.setdefault(one, set()).add(other)
-            self.foes.setdefault(other, set()).add(one)
-
-    def find(self, record: int) -> int:
-        """Return the root of a record's group."""
-        root = record
-        while self.parent[root] != root:
-            root = self.parent[root]
-        while self.parent[record] != root:
-            self.parent[record], record = root, self.parent[record]
-        return root
-
-    def join(self, type_: int, value: int, records: list[int]) -> None:
-        """Join the groups of the records that share a value, as far as they may be one person."""
-        roots = sorted({self.find(record) for record in records})
-        able = [root for root in roots if self._fits([{type_: {value}}, self.held[root]])]
-        whole = [self.held[root] for root in able]
-        clash = self._clash(whole)
-        foes = set() if self.types[type_].unique else self._at_odds(able)
-        if clash or foes:
-            self._settle(able, {root for root in able if clash & self.held[root].keys()} | foes, type_, value)
-        else:
-            self._unite(able if self._fits(whole) else self._as_many(able), type_, value)
-
-    def _at_odds(self, roots: list[int]) -> set[int]:
-        """Return those of the groups that contradict another of them."""
-        return {root for root in roots if not self._foes_of(root).isdisjoint(roots)}
-
-    def _foes_of(self, root: int) -> set[int]:
-        return {self.find(record) for record in self.foes.get(root, ())}
-
-    def _settle(self, roots: list[int], somebody: set[int], type_: int, value: int) -> None:
-        """Let people who contradict each other be; send each other group to the one it agrees with, or together."""
-        people: list[int] = []
-        # Whoever contradicts the most is the surest to be somebody; a group that fits two of them joins neither.
-        for root in sorted(somebody, key=lambda root: (-len(self._foes_of(root) & somebody), root)):
-            able = [person for person in people if self._may_meet(person, root)]
-            if len(able) == 1:
-                self._unite([able[0], root], type_, value)
-            else:
-                people.append(root)
-        called: dict[int, list[int]] = {}
-        for person in people:
-            for signature in self.signatures[person]:
-                called.setdefault(signature, []).append(person)
-        rest = []
-        for root in sorted(set(roots) - somebody):
-            friends = {friend for signature in self.signatures[root] for friend in called.get(signature, ())}
-            if len(friends) == 1 and self._may_meet(friend := friends.pop(), root):
-                self._unite([friend, root], type_, value)
-            else:
-                rest.append(root)
-        self._unite(self._as_many(rest), type_, value)
-
-    def _may_meet(self, one: int, other: int) -> bool:
-        return self._fits([self.held[one], self.held[other]]) and other not in self._foes_of(one)
-
-    def _fits(self, parts: list[Held]) -> bool:
-        return not self._over(parts)
-
-    def _over(self, parts: list[Held]) -> set[int]:
-        total: Held = {}
-        for part in parts:
-            for type_, values in part.items():
-                total.setdefault(type_, set()).update(values)
-        return {type_ for type_, values in total.items() if len(values) > (self.types[type_].max_per_person or np.inf)}
-
-    def _clash(self, parts: list[Held]) -> set[int]:
-        return {type_ for type_ in self._over(parts) if self.types[type_].unique}
-
-    def _as_many(self, roots: list[int]) -> list[int]:
-        """Take groups in order for as long as one person may hold what they hold together."""
-        taken: list[int] = []
-        total: Held = {}
-        for root in roots:
-            if self._fits([total, self.held[root]]):
-                taken.append(root)
-                for type_, values in self.held[root].items():
-                    total.setdefault(type_, set()).update(values)
-        return taken
-
-    def _unite(self, roots: list[int], type_: int, value: int) -> None:
-        if not roots:
-            return
-        first, *others = roots
-        mine = self.held[first]
-        for root in others:
-            self.parent[root] = first
-            self.signatures[first] |= self.signatures.pop(root)
-            self.foes.setdefault(first, set()).update(self.foes.pop(root, ()))
-            for kind, values in self.held.pop(root).items():
-                mine.setdefault(kind, set()).update(values)
-        if self.types[type_].max_per_person is not None:
-            mine.setdefault(type_, set()).add(value)

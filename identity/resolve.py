@@ -12,6 +12,7 @@ from consentry.errors import StopRun
 from consentry.identity.codes import Ints, ints
 from consentry.identity.config import IdentityConfig
 from consentry.identity.conflicts import Partition, partition
+from consentry.identity.decisions import Decisions
 from consentry.identity.graph import Graph, stage
 from consentry.identity.protect import Shared, links, shared_values
 from consentry.identity.publish import publish, stage_people
@@ -53,7 +54,9 @@ class Resolution:
     alarms: tuple[Alarm, ...] = ()
 
 
-def resolve(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> Resolution:
+def resolve(
+    warehouse: Warehouse, config: IdentityConfig, *, run_id: str, decisions: Decisions | None = None
+) -> Resolution:
     """Group the records of clean.link and clean.customer into people and publish them in the identity zone.
 
     The grouping depends on the records alone, not on their order nor on former runs; former runs decide only
@@ -63,7 +66,7 @@ def resolve(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> Res
     if not warehouse.has("clean.link"):
         raise StopRun("There are no identifiers to resolve: the table clean.link is missing. Run the stages before.")
     prepare(warehouse)
-    graph = stage(warehouse, config)
+    graph = stage(warehouse, config, decisions)
     shared = shared_values(graph, large=config.large_person)
     live = links(graph, shared.values)
     parts = partition(graph, live)

@@ -1,7 +1,8 @@
 """The tables of the identity zone, and the rows that outlive a run.
 
 identity.canonical       type, value (as it came), region, canonical, status, reason: every distinct identifier
-identity.identifier      record_id, source, type, value (canonical; null unless ok), status, reason
+identity.identifier      record_id, source, type, value (canonical; null unless ok), status, reason, unlinked (why a
+                         good one links nobody), seen_day (where its type has a window)
 identity.demoted         type, value, reason, records, persons, since_run: values that no longer link
 identity.membership      record_id, person_id, valid_from_run, valid_to_run (null = current)
 identity.person          person_id, status, merged_into, created_run
@@ -23,6 +24,7 @@ _LASTING = {
     "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
 }
 STAGED = (
+    "identity.staged_bound",
     "identity.staged_canonical",
     "identity.staged_identifier",
     "identity.staged_type",

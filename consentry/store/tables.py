@@ -152,3 +152,17 @@ manual_task = sa.Table(
     sa.Column("closed_by", sa.String(255)),
 )
 sa.Index("manual_task_open", manual_task.c.state, manual_task.c.due_at)
+
+# What stewards decided about people. sides: JSON, of each side the keyed hashes of its records.
+identity_decision = sa.Table(
+    "identity_decision",
+    metadata,
+    sa.Column("decision_id", sa.String(36), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("said_by", sa.String(255), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("decided_at", _instant, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("sides", sa.Text, nullable=False),
+    sa.Column("reverts", sa.String(36)),
+)
