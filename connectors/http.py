@@ -24,9 +24,10 @@ import httpx
 from pydantic import AfterValidator
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from consentry.connectors.quota import Limit, Quota, quota, slots
+from consentry.connectors.quota import Limit, slots
 from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPolicy, Transient, retry_after
-from consentry.connectors.room import hold_off
+from consentry.connectors.room import Room, hold_off
+from consentry.connectors.turns import Turns
 from consentry.errors import ConsentryError, RetryLater, StopRun
 
 MAX_BYTES = 64_000_000
@@ -91,6 +92,7 @@ class HttpClient:
     name none. `calls` counts what was sent.
     at_once: calls of the account that may be under way at the same time. max_bytes: of an answer.
     turned_away: tells an answer that is a rate limit under another status, as some vendors' 403 is.
+    room: reads from an answer's headers how long to wait before the next call.
     transport, sleep, clock: for tests; clock gives seconds of any fixed origin.
     """
 
@@ -106,6 +108,7 @@ class HttpClient:
         policy: RetryPolicy | None = None,
         pause: Pause | None = None,
         turned_away: TurnedAway | None = None,
+        room: Room = hold_off,
         max_bytes: int = MAX_BYTES,
         at_once: int = AT_ONCE,
         transport: httpx.BaseTransport | None = None,
@@ -115,11 +118,11 @@ class HttpClient:
         self.base_url, self.vendor, self.account = base_url.rstrip("/"), vendor, account
         self.calls = 0
         self._slots, self._counting = slots(f"{vendor}/{account}", at_once), threading.Lock()
-        self._headers, self._renew, self._limits, self._max_bytes = headers, renew, limits or {}, max_bytes
+        self._turns = Turns(f"{vendor}/{account}", limits or {}, room=room, clock=clock)
+        self._headers, self._renew, self._max_bytes, self._sleep = headers, renew, max_bytes, sleep
         self._policy = policy or RetryPolicy()
         self._pause = pause or _as_headers_say
         self._turned_away = turned_away or (lambda status, headers, body: False)
-        self._sleep, self._clock = sleep, clock
         self._client = httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=False)
         # Connections are let go with the client, also when nobody closes it.
         weakref.finalize(self, self._client.close)
@@ -219,26 +222,11 @@ class HttpClient:
             problem = self._lost(call, "broke the connection off")
         if sent is None:
             raise problem
-        self._listen(call.operation, sent[1])
+        self._turns.listen(call.operation, sent[1])
         return sent
 
-    def _listen(self, operation: str, headers: Mapping[str, str]) -> None:
-        wait = hold_off(headers, time.time())
-        if wait > 0:
-            self._quota(operation).hold(self._clock() + wait)
-
-    def _slow_down(self, operation: str, after: float | None) -> None:
-        """Make everybody who calls this account wait as long as was asked, and go more slowly then."""
-        now, shared = self._clock(), self._quota(operation)
-        shared.refused(now)
-        if after:
-            shared.hold(now + after)
-
-    def _quota(self, operation: str) -> Quota:
-        return quota(f"{self.vendor}/{self.account}", operation, self._limits.get(operation, ()))
-
     def _await_quota(self, operation: str) -> None:
-        wait = self._quota(operation).reserve(self._clock())
+        wait = self._turns.take(operation)
         if wait > self._policy.max_wait:
             raise self._later(wait)
         if wait > 0:
@@ -289,7 +277,7 @@ class HttpClient:
         if full or status in TRANSIENT:
             after = self._pause(status, headers, body)
             if full:
-                self._slow_down(call.operation, after)
+                self._turns.slow_down(call.operation, after)
             if after is not None and after > self._policy.max_wait:
                 raise self._later(after)
             if not away and not call.repeatable and after is None:

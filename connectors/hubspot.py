@@ -20,11 +20,12 @@ from consentry.connectors import hubspot_related as related
 from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
-from consentry.connectors.hubspot_read import FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
+from consentry.connectors.hubspot_read import API, FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
 from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
 from consentry.connectors.tombstones import FIELDS
+from consentry.connectors.versions import ApiVersion
 from consentry.errors import RetryLater, SourceFailed
 from consentry.model.batch import Batch
 
@@ -77,6 +78,7 @@ class HubSpot:
 
     Config: ClassVar[type[ConnectorConfig]] = HubSpotConfig
     capabilities = CAPABILITIES
+    api_version: ClassVar[ApiVersion] = API
     StreamOptions: ClassVar[type[ConnectorConfig]] = HubSpotStream
 
     def __init__(

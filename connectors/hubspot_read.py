@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -22,10 +22,12 @@ import pyarrow as pa
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient
 from consentry.connectors.tombstones import with_tombstones
+from consentry.connectors.versions import ApiVersion
 from consentry.errors import SourceFailed
 
-# v1 to v3 end in September 2027 (HubSpot changelog); this version was released on 2026-09-08.
 VERSION = "2026-09"
+# Released on 2026-09-08; a version is supported for 18 months.
+API = ApiVersion("HubSpot", VERSION, date(2028, 3, 8), "HubSpot, Developer platform and API versioning, November 2026")
 LIST_MAX = 100
 SEARCH_MAX = 200
 # Longer URLs are refused with 414 (airbyte #13691, dlt verified-sources #305).

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -18,16 +19,19 @@ from urllib.parse import quote
 import httpx
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Pending, Rejected
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.http_destination import Outcomes, accounted
-from consentry.connectors.klaviyo_import import ImportJob, matches
+from consentry.connectors.klaviyo_import import ImportJob, job_id, matches
 from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity, profile
 from consentry.connectors.quota import Limit
+from consentry.connectors.versions import ApiVersion
 from consentry.errors import ConsentryError, DestinationFailed
 from consentry.model.batch import Batch, Row
 
 REVISION = "2026-07-15"
+# Stable for a year, deprecated for another, then gone.
+API = ApiVersion("Klaviyo", REVISION, date(2028, 7, 15), "Klaviyo, API versioning and deprecation policy, 2026")
 MEDIA_TYPE = "application/vnd.api+json"
 IMPORT_MAX, IMPORT_BYTES, PROFILE_BYTES = 10_000, 5_000_000, 100_000
 MEMBERS_MAX = 1_000
@@ -53,13 +57,14 @@ class KlaviyoConfig(ConnectorConfig):
 
     base_url: BaseUrl = Field(default="https://a.klaviyo.com", description="Where the API is.")
     token: SecretStr = Field(description="A private API key with lists and profiles read and write, as ${VARIABLE}.")
-    patience_seconds: float = Field(default=600.0, gt=0, description="How long an import job is waited for.")
+    patience_seconds: float = Field(default=600.0, gt=0, description="How long a run waits for its import jobs.")
 
 
 class Klaviyo:
     """The lists of one Klaviyo account."""
 
     Config: ClassVar[type[ConnectorConfig]] = KlaviyoConfig
+    api_version: ClassVar[ApiVersion] = API
     capabilities = Capabilities(
         batch_max=IMPORT_MAX,
         key_fields=IDENTIFIERS,
@@ -78,7 +83,7 @@ class Klaviyo:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._patience, self._sleep = config.patience_seconds, sleep
+        self.wait_seconds = config.patience_seconds
         self.http = HttpClient(
             config.base_url,
             vendor="Klaviyo",
@@ -108,8 +113,13 @@ class Klaviyo:
         return Check(True, "Klaviyo accepts the key; lists and profiles can be kept in step.")
 
     def write(self, batch: Batch) -> Iterator[Outcome]:
-        """Import the people into the list; each is Ok with the profile's id once the job says so."""
+        """Hand the people to import jobs that put them on the list; `poll` says what became of them."""
         return accounted(batch, self._write, self._find)
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Say what an import job did with its profiles: each is Ok with the profile's id once it is over."""
+        with failing_as(DestinationFailed):
+            return ImportJob(self.http, job, self._pages).outcomes([profile(row) for row in batch.rows])
 
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Take the people off the list; one whom Klaviyo does not know is off it already."""
@@ -140,8 +150,9 @@ class Klaviyo:
                 taken |= {key} if key else set()
                 sendable.append((place, made))
         for part in _parts(sendable):
-            for place, outcome in self._import(batch.audience, part).items():
-                outcomes.settle(place, outcome)
+            job = self._import(batch.audience, part)
+            for place, _ in part:
+                outcomes.settle(place, Pending(job))
 
     def _remove(self, batch: Batch, outcomes: Outcomes) -> None:
         ids = self._ids(batch.rows)
@@ -154,7 +165,8 @@ class Klaviyo:
     def _find(self, audience: str) -> None:
         self.http.request("GET", f"/api/lists/{quote(audience, safe='')}", operation="lists")
 
-    def _import(self, audience: str, part: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Outcome]:
+    def _import(self, audience: str, part: Sequence[tuple[int, dict[str, Any]]]) -> str:
+        """Start an import job and return its id."""
         body = {
             "data": {
                 "type": "profile-bulk-import-job",
@@ -166,9 +178,7 @@ class Klaviyo:
         answer = self.http.request(
             "POST", "/api/profile-bulk-import-jobs", body=body, repeatable=True, operation="bulk_import"
         )
-        job = ImportJob(self.http, answer, self._pages, patience=self._patience, sleep=self._sleep)
-        outcomes = job.outcomes([made for _, made in part])
-        return {place: outcome for (place, _), outcome in zip(part, outcomes, strict=True)}
+        return job_id(answer)
 
     def _ids(self, rows: Sequence[Row]) -> list[str | None]:
         """Return the profile id of each row: the one it brings, else the one that Klaviyo has for it."""

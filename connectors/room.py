@@ -7,7 +7,10 @@ being refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+# How many seconds to wait before the next call of the account, given an answer's headers and the Unix time.
+Room = Callable[[Mapping[str, str], float], float]
 
 # (what is left, when it is full again, whether that is seconds from now, milliseconds, or a Unix time).
 _WINDOWS = (

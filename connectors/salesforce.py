@@ -6,21 +6,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import httpx
 import pyarrow as pa
 from pydantic import Field, SecretStr, model_validator
 
 from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
-from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as, vendor_code
+from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.jwt_bearer import GRANT, assertion
 from consentry.connectors.paging import ahead
-from consentry.connectors.retry import retry_after
-from consentry.connectors.salesforce_read import DATA, URL_QUERY, Read, Wanted
+from consentry.connectors.salesforce_limits import is_daily_limit, pause, room
+from consentry.connectors.salesforce_read import API, DATA, URL_QUERY, Read, Wanted
 from consentry.connectors.salesforce_records import CAPABILITIES, SalesforceRecords
 from consentry.connectors.tokens import Login, TokenStore, token_endpoint
 from consentry.connectors.tombstones import FIELDS
+from consentry.connectors.versions import ApiVersion
 from consentry.errors import ConfigError, RetryLater, SourceFailed
 from consentry.model.batch import Batch
 
@@ -64,6 +65,9 @@ class SalesforceConfig(ConnectorConfig):
     )
     overlap_minutes: int = Field(
         default=10, ge=0, le=1440, description="How far each window reaches back into the last."
+    )
+    daily_share: float = Field(
+        default=0.9, gt=0, le=1, description="The share of the org's daily calls at which it pauses; others need some."
     )
     object: str = Field(
         default="Contact", pattern=r"^[A-Za-z]\w*$", description="As a destination: the object whose records are kept."
@@ -113,6 +117,7 @@ class Salesforce:
 
     Config: ClassVar[type[ConnectorConfig]] = SalesforceConfig
     capabilities = CAPABILITIES
+    api_version: ClassVar[ApiVersion] = API
     StreamOptions: ClassVar[type[ConnectorConfig]] = SalesforceStream
 
     def __init__(
@@ -147,8 +152,9 @@ class Salesforce:
             account=account,
             headers=self.login.headers,
             renew=self.login.renew,
-            pause=_pause,
-            turned_away=_is_daily_limit,
+            pause=pause,
+            turned_away=is_daily_limit,
+            room=room(config.daily_share),
             transport=transport,
             sleep=sleep,
         )
@@ -284,17 +290,6 @@ def _login_form(config: SalesforceConfig, now: Callable[[], datetime]) -> Callab
         return {"grant_type": GRANT, "assertion": assertion(config.private_key, claims)}
 
     return form
-
-
-def _is_daily_limit(status: int, headers: Mapping[str, str], body: Any) -> bool:
-    return status == 403 and vendor_code(body) == "REQUEST_LIMIT_EXCEEDED"
-
-
-def _pause(status: int, headers: Mapping[str, str], body: Any) -> float | None:
-    """Read how long to wait; the calls of 24 hours come back hour by hour, not by trying."""
-    if _is_daily_limit(status, headers, body):
-        return 3600.0
-    return retry_after(headers.get("retry-after"), datetime.now(UTC))
 
 
 def _merged_rows(records: pa.RecordBatch, stamp: str) -> pa.RecordBatch:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -26,10 +26,12 @@ from consentry.connectors.http import Answer, HttpClient, HttpFailed
 from consentry.connectors.overlap import Overlap
 from consentry.connectors.salesforce_bulk import Bulk
 from consentry.connectors.tombstones import with_tombstones
+from consentry.connectors.versions import ApiVersion
 from consentry.errors import SourceFailed
 
-# Winter '27; Salesforce keeps a version for at least three years.
 VERSION = "v67.0"
+# Summer '26, released in June 2026; a version is supported for at least three years.
+API = ApiVersion("Salesforce", VERSION, date(2029, 6, 1), "Salesforce, API End-of-Life Policy, November 2026")
 DATA = f"/services/data/{VERSION}"
 # Salesforce refuses URIs beyond 16,384 bytes; longer queries go through a bulk job, whose query is a body.
 URL_QUERY = 12_000

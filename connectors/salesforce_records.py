@@ -19,10 +19,10 @@ from consentry.connectors.base import Capabilities, Ok, Outcome, Rejected, Retry
 from consentry.connectors.customer_io import refuse_subscription
 from consentry.connectors.http import Answer, AnswerLost, HttpClient, failing_as
 from consentry.connectors.http_destination import Outcomes, accounted, code_in, objects, shaped
+from consentry.connectors.salesforce_read import DATA
 from consentry.errors import DestinationFailed
 from consentry.model.batch import Batch, Row
 
-DATA = "/services/data/v67.0"
 BATCH_MAX = 200
 LOOKUP_MAX = 100
 SUBSCRIPTION = frozenset({"HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from consentry.connectors.base import Connector
+from consentry.connectors.registry import connector
+from consentry.connectors.versions import ending
 from consentry.errors import ConsentryError
 from consentry.pipeline.load import Loaded
 
@@ -21,10 +24,18 @@ def _checked(loaded: Loaded, kind: str, name: str, type_: str) -> dict[str, Any]
     try:
         made: Connector = loaded.source(name) if kind == "source" else loaded.destination(name)
         found = made.check()
-        ok, sentence = found.ok, found.sentence
+        ok, sentence = found.ok, " ".join(filter(None, (found.sentence, ending(made, datetime.now(UTC).date()))))
     except ConsentryError as error:
         ok, sentence = False, str(error)
     return {"kind": kind, "name": name, "type": type_, "ok": ok, "sentence": sentence}
+
+
+def versions_ending(loaded: Loaded) -> list[str]:
+    """Return a sentence about each vendor's API version that the job's connectors speak and that ends soon."""
+    today = datetime.now(UTC).date()
+    types = [block.type for block in loaded.job.sources.values()]
+    types += [block.type for block in loaded.job.destinations.values()]
+    return list(dict.fromkeys(filter(None, (ending(connector(type_), today) for type_ in types))))
 
 
 def discover_job(loaded: Loaded) -> list[dict[str, Any]]:

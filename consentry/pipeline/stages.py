@@ -24,6 +24,7 @@ from consentry.pipeline.consenting import rows_for_ledger, told
 from consentry.pipeline.context import Context
 from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
+from consentry.pipeline.inspect import versions_ending
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
@@ -54,7 +55,7 @@ class Stage:
 def extract(context: Context) -> Result:
     """Read every source and land what it gave in `raw`."""
     landed: dict[str, int] = {}
-    remarks: list[str] = []
+    remarks = versions_ending(context.loaded)
     for name, block in context.loaded.job.sources.items():
         source = context.loaded.source(name)
         specs = [StreamSpec(stream, spec.mode, spec.drift) for stream, spec in block.streams.items()]

@@ -63,7 +63,7 @@ def _limited(value: str | None) -> httpx.Response:
     return httpx.Response(429, headers={} if value is None else {"Retry-After": value})
 
 
-def test_retry_after_in_seconds_is_waited_for_in_full() -> None:
+def test_trap_5_retry_after_in_seconds_is_waited_for_in_full() -> None:
     server = Server(_limited("7"), _ok())
     client = _client(server)
     assert client.request("GET", "/x").body == {"ok": True}
@@ -71,7 +71,7 @@ def test_retry_after_in_seconds_is_waited_for_in_full() -> None:
     assert client.calls == 2
 
 
-def test_retry_after_as_a_date_is_waited_for() -> None:
+def test_trap_5_retry_after_as_a_date_is_waited_for() -> None:
     at = datetime.now(UTC) + timedelta(seconds=40)
     server = Server(_limited(format_datetime(at, usegmt=True)), _ok())
     _client(server).request("GET", "/x")
@@ -79,13 +79,13 @@ def test_retry_after_as_a_date_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "soon", "nan", "inf"])
-def test_an_absent_or_senseless_retry_after_backs_off_with_jitter(value: str | None) -> None:
+def test_trap_5_an_absent_or_senseless_retry_after_backs_off_with_jitter(value: str | None) -> None:
     server = Server(_limited(value), _limited(value), _ok())
     _client(server).request("GET", "/x")
     assert 0 <= sum(server.waits) <= 4
 
 
-def test_an_absurd_retry_after_pauses_the_run() -> None:
+def test_trap_5_an_absurd_retry_after_pauses_the_run() -> None:
     server = Server(_limited("3600"))
     with pytest.raises(RetryLater) as caught:
         _client(server).request("GET", "/x")
@@ -155,7 +155,9 @@ def _everything(error: BaseException | None) -> Iterator[str]:
 @pytest.mark.parametrize(
     "reply", [httpx.Response(400, text="canary"), httpx.ReadTimeout("canary"), httpx.Response(500, text="canary")]
 )
-def test_no_token_query_or_body_stands_in_any_error_repr_or_log(reply: Reply, caplog: pytest.LogCaptureFixture) -> None:
+def test_trap_11_no_token_query_or_body_stands_in_any_error_repr_or_log(
+    reply: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     client = _client(Server(reply))
     with pytest.raises(HttpFailed) as caught:
@@ -169,7 +171,7 @@ def test_an_answer_beyond_the_limit_is_cut_off() -> None:
         _client(server, max_bytes=100).request("GET", "/x")
 
 
-def test_a_next_link_to_another_host_is_refused() -> None:
+def test_trap_20_a_next_link_to_another_host_is_refused() -> None:
     client = _client(Server(_ok()))
     assert client.next_path("https://api.example.com/base/y?c=1") == ("/y", {"c": "1"})
     for link in ("https://evil.example.net/base/y", "http://api.example.com/base/y", "//evil.example.net/base"):

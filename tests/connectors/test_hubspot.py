@@ -82,7 +82,7 @@ def test_a_later_read_gives_only_what_changed(sandbox: Sandbox) -> None:
     assert _read(_hubspot(sandbox, now=NOON.replace(hour=14, minute=1)), state)[0] == []
 
 
-def test_a_record_that_is_indexed_late_is_picked_up_once(sandbox: Sandbox) -> None:
+def test_trap_6_a_record_that_is_indexed_late_is_picked_up_once(sandbox: Sandbox) -> None:
     _, state = _read(_hubspot(sandbox))
     _change(sandbox, 8, "2026-03-02T11:59:00Z", email="seen@example.com")
     rows, state = _read(_hubspot(sandbox, now=NOON.replace(minute=4)), state)
@@ -142,7 +142,7 @@ def test_no_schedule_of_faults_loses_or_repeats_a_record(
     assert Counter(ids) == Counter([*LIVE, *ARCHIVED])
 
 
-def test_a_used_up_day_pauses_instead_of_spinning(sandbox: Sandbox) -> None:
+def test_trap_5_a_used_up_day_pauses_instead_of_spinning(sandbox: Sandbox) -> None:
     source = _hubspot(sandbox)
     stream = source.discover()[0]
     sandbox.forget_requests()
@@ -152,7 +152,7 @@ def test_a_used_up_day_pauses_instead_of_spinning(sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_a_repeated_cursor_raises(sandbox: Sandbox) -> None:
+def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox) -> None:
     source = _hubspot(sandbox)
     stream = source.discover()[0]
     sandbox.fault("repeated_cursor", match="/objects/", after=1, times=100)
@@ -174,7 +174,7 @@ def test_check_says_that_it_may_read(sandbox: Sandbox) -> None:
     assert _hubspot(sandbox).check().ok
 
 
-def test_two_thousand_properties_are_read_in_chunks(sandbox: Sandbox) -> None:
+def test_trap_12_two_thousand_properties_are_read_in_chunks(sandbox: Sandbox) -> None:
     names = [f"custom_property_{n:04d}" for n in range(2000)]
     with sandbox.hubspot.lock:
         sandbox.hubspot.contacts.rows[1].properties |= {names[0]: "first", names[1999]: "last"}
@@ -185,7 +185,7 @@ def test_two_thousand_properties_are_read_in_chunks(sandbox: Sandbox) -> None:
     assert len(rows) == 250
 
 
-def test_the_search_cap_and_equal_timestamps_lose_nothing(sandbox: Sandbox) -> None:
+def test_trap_1_the_search_cap_and_equal_timestamps_lose_nothing(sandbox: Sandbox) -> None:
     _, state = _read(_hubspot(sandbox, properties=["email"]))
     same, spread = "2026-03-02T12:30:00Z", "2026-03-02T12:{:02d}:{:02d}Z"
     with sandbox.hubspot.lock:
@@ -218,7 +218,7 @@ class _Companies:
         return httpx.Response(200, json={"results": found})
 
 
-def test_every_other_object_moves_on_its_own_modified_date() -> None:
+def test_trap_17_every_other_object_moves_on_its_own_modified_date() -> None:
     source = HubSpot(
         _config("https://api.example.com"),
         streams={"companies": HubSpotStream()},

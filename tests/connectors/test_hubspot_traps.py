@@ -65,7 +65,7 @@ def _at(sandbox: Sandbox, moment: datetime) -> None:
     sandbox.hubspot._start = moment
 
 
-def test_a_contact_deleted_since_comes_as_a_tombstone_once(sandbox: Sandbox) -> None:
+def test_trap_9_a_contact_deleted_since_comes_as_a_tombstone_once(sandbox: Sandbox) -> None:
     _, state = _read(_hubspot(sandbox, "contacts"))
     _at(sandbox, NOON + timedelta(hours=1))
     _delete(sandbox, 7)
@@ -74,7 +74,7 @@ def test_a_contact_deleted_since_comes_as_a_tombstone_once(sandbox: Sandbox) -> 
     assert _read(_hubspot(sandbox, "contacts", now=LATER + timedelta(minutes=5)), state)[0] == []
 
 
-def test_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sandbox) -> None:
+def test_trap_9_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sandbox) -> None:
     rows, state = _read(_hubspot(sandbox, "contacts_merged"))
     assert rows == []
     _at(sandbox, NOON + timedelta(hours=1))
@@ -90,7 +90,7 @@ def test_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sand
     }
 
 
-def test_a_merged_contact_comes_as_a_tombstone_that_leads_to_the_other(sandbox: Sandbox) -> None:
+def test_trap_9_a_merged_contact_comes_as_a_tombstone_that_leads_to_the_other(sandbox: Sandbox) -> None:
     _, state = _read(_hubspot(sandbox, "contacts"))
     _at(sandbox, NOON + timedelta(hours=1))
     _post(sandbox, "/crm/objects/2026-09/contacts/merge", primaryObjectId="3", objectIdToMerge="4")
@@ -115,7 +115,7 @@ def test_an_account_without_the_property_of_merges_is_read_all_the_same(sandbox:
 
 
 @pytest.mark.parametrize("kind", ["companies", "deals", "tickets"])
-def test_every_kind_moves_on_its_own_modified_date(sandbox: Sandbox, kind: str) -> None:
+def test_trap_17_every_kind_moves_on_its_own_modified_date(sandbox: Sandbox, kind: str) -> None:
     """The simulator answers 400 to `lastmodifieddate` for everything but contacts, as HubSpot does."""
     _put(sandbox, kind, 1, "2026-03-02T11:00:00Z", name="Acme")
     rows, state = _read(_hubspot(sandbox, kind))
@@ -125,7 +125,7 @@ def test_every_kind_moves_on_its_own_modified_date(sandbox: Sandbox, kind: str) 
     assert [row["id"] for row in rows] == ["2"]
 
 
-def test_two_thousand_properties_never_make_a_long_url(sandbox: Sandbox) -> None:
+def test_trap_12_two_thousand_properties_never_make_a_long_url(sandbox: Sandbox) -> None:
     names = [f"custom_property_{n:04d}" for n in range(2000)]
     _, state = _read(_hubspot(sandbox, "contacts"))
     with sandbox.hubspot.lock:
@@ -137,7 +137,7 @@ def test_two_thousand_properties_never_make_a_long_url(sandbox: Sandbox) -> None
     assert len(whole) == 250 and len(whole["250"]) > 2000
 
 
-def test_archived_records_keep_the_properties_that_found_no_room_in_the_url(sandbox: Sandbox) -> None:
+def test_trap_12_archived_records_keep_the_properties_that_found_no_room_in_the_url(sandbox: Sandbox) -> None:
     names = [f"custom_property_{n:04d}" for n in range(2000)]
     with sandbox.hubspot.lock:
         sandbox.hubspot.contacts.declare(names)
@@ -198,7 +198,7 @@ def test_preferences_are_a_consent_feed_without_the_unsaid(sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize("stream", ["contacts_to_companies", "email_preferences"])
-def test_a_repeated_cursor_raises_beside_the_records_too(sandbox: Sandbox, stream: str) -> None:
+def test_trap_20_a_repeated_cursor_raises_beside_the_records_too(sandbox: Sandbox, stream: str) -> None:
     source = _hubspot(sandbox, stream)
     sandbox.fault("repeated_cursor", match="/objects/", after=1, times=100)
     with pytest.raises(SourceFailed, match="never end"):

@@ -96,7 +96,7 @@ def test_a_change_is_found_whatever_day_the_workspace_thinks_it_is(
         assert [(row["id"], row["name"]) for row in rows] == [(_contact(3)["id"], f"Changed {hour}")]
 
 
-def test_a_contact_that_is_found_late_is_picked_up_once(sandbox: Sandbox, workspace: Workspace) -> None:
+def test_trap_6_a_contact_that_is_found_late_is_picked_up_once(sandbox: Sandbox, workspace: Workspace) -> None:
     workspace.put([_contact(1, NOON - timedelta(minutes=2))])
     _, state = _read(_source(sandbox))
     workspace.put([_contact(2, NOON - timedelta(minutes=6))])
@@ -105,7 +105,9 @@ def test_a_contact_that_is_found_late_is_picked_up_once(sandbox: Sandbox, worksp
     assert _read(_source(sandbox, now=NOON + timedelta(minutes=6)), state)[0] == []
 
 
-def test_a_merged_contact_is_named_with_the_one_that_stands_for_it(sandbox: Sandbox, workspace: Workspace) -> None:
+def test_trap_9_a_merged_contact_is_named_with_the_one_that_stands_for_it(
+    sandbox: Sandbox, workspace: Workspace
+) -> None:
     workspace.put(_contact(n) for n in range(1, 5))
     rows, state = _read(_source(sandbox, "contacts_merged"))
     assert rows == []
@@ -198,7 +200,7 @@ def test_no_schedule_of_faults_loses_or_repeats_a_contact(
     assert len(ids) == len(set(ids)) == 401
 
 
-def test_a_repeated_cursor_raises(sandbox: Sandbox, workspace: Workspace) -> None:
+def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox, workspace: Workspace) -> None:
     workspace.put(_contact(n) for n in range(1, 602))
     sandbox.fault("repeated_cursor", match="/contacts/search", after=1, times=100)
     with pytest.raises(SourceFailed, match="never end"):

@@ -64,7 +64,7 @@ def _read(source: Pipedrive, state: State | None = None) -> tuple[list[dict[str,
     return rows, last
 
 
-def test_the_first_read_gives_every_person_once_over_pages_of_one_timestamp(sandbox: Sandbox, company: Company) -> None:
+def test_trap_7_every_person_comes_once_over_pages_of_one_timestamp(sandbox: Sandbox, company: Company) -> None:
     company.put("persons", [_person(n) for n in range(1, 1202)])
     sandbox.forget_requests()
     rows, state = _read(_source(sandbox))
@@ -84,7 +84,7 @@ def test_a_later_read_gives_only_what_changed(sandbox: Sandbox, company: Company
     assert _read(_source(sandbox, now=LATER + timedelta(minutes=1)), state)[0] == []
 
 
-def test_a_record_that_shows_late_is_picked_up_once(sandbox: Sandbox, company: Company) -> None:
+def test_trap_6_a_record_that_shows_late_is_picked_up_once(sandbox: Sandbox, company: Company) -> None:
     company.put("persons", [_person(1, "2026-03-02T11:59:00Z")])
     _, state = _read(_source(sandbox))
     company.put("persons", [_person(2, "2026-03-02T11:58:00Z")])
@@ -93,7 +93,7 @@ def test_a_record_that_shows_late_is_picked_up_once(sandbox: Sandbox, company: C
     assert _read(_source(sandbox, now=NOON + timedelta(minutes=3)), state)[0] == []
 
 
-def test_a_deleted_deal_comes_as_a_tombstone(sandbox: Sandbox, company: Company) -> None:
+def test_trap_9_a_deleted_deal_comes_as_a_tombstone(sandbox: Sandbox, company: Company) -> None:
     deal = {"id": 1, "title": "Big", "status": "open", "update_time": SAME}
     company.put("deals", [deal])
     rows, state = _read(_source(sandbox, "deals"))
@@ -159,7 +159,7 @@ def test_no_schedule_of_faults_loses_or_repeats_a_record(
     assert len(ids) == len(set(ids)) == 1201
 
 
-def test_a_429_that_stays_pauses_long_before_the_block(sandbox: Sandbox, company: Company) -> None:
+def test_trap_5_a_429_that_stays_pauses_long_before_the_block(sandbox: Sandbox, company: Company) -> None:
     source = _source(sandbox)
     stream = source.discover()[0]
     sandbox.fault("rate_limited", match="/persons", times=100, retry_after=None)
@@ -177,7 +177,7 @@ def test_a_days_budget_pauses_at_once(sandbox: Sandbox, company: Company) -> Non
     assert company.turned_away == 1
 
 
-def test_a_block_for_asking_on_pauses_and_is_no_lack_of_rights(sandbox: Sandbox, company: Company) -> None:
+def test_trap_5_a_block_for_asking_on_pauses_and_is_no_lack_of_rights(sandbox: Sandbox, company: Company) -> None:
     company.turned_away = PATIENCE + 1
     sandbox.forget_requests()
     with pytest.raises(RetryLater) as caught:
@@ -185,7 +185,7 @@ def test_a_block_for_asking_on_pauses_and_is_no_lack_of_rights(sandbox: Sandbox,
     assert caught.value.after >= 3600 and len(sandbox.requests) == 1
 
 
-def test_a_repeated_cursor_raises(sandbox: Sandbox, company: Company) -> None:
+def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox, company: Company) -> None:
     company.put("persons", [_person(n) for n in range(1, 1202)])
     sandbox.fault("repeated_cursor", match="/persons", after=1, times=100)
     with pytest.raises(SourceFailed, match="never end"):

@@ -188,7 +188,7 @@ def test_a_token_is_fetched_and_fetched_again_when_it_ran_out(tmp_path: Path) ->
     assert len(rows) == 3 and tokens == ["t0", "t1"]
 
 
-def test_a_next_url_on_another_host_is_refused() -> None:
+def test_trap_20_a_next_url_on_another_host_is_refused() -> None:
     def serve(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"data": {"items": [{"id": 1}], "next": "https://evil.example.net/v1/people"}})
 
@@ -196,7 +196,7 @@ def test_a_next_url_on_another_host_is_refused() -> None:
         _read(_source(serve, paging=PAGINGS["next"]))
 
 
-def test_a_repeated_cursor_raises() -> None:
+def test_trap_20_a_repeated_cursor_raises() -> None:
     def serve(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"data": {"items": [{"id": 1}], "cursor": "same"}})
 

@@ -102,7 +102,7 @@ def test_deleted_records_may_be_left_out(sandbox: Sandbox, org: Org) -> None:
     assert _ids(_read(_rest(sandbox, deleted=False))[0]) == [1, 2, 4, 5]
 
 
-def test_a_page_boundary_inside_equal_stamps_loses_and_repeats_nothing(sandbox: Sandbox, org: Org) -> None:
+def test_trap_7_a_page_boundary_inside_equal_stamps_loses_and_repeats_nothing(sandbox: Sandbox, org: Org) -> None:
     org.page_rows = 7
     org.put("Contact", [_contact(n) for n in range(1, 51)])
     source = _rest(sandbox)
@@ -129,7 +129,7 @@ def test_a_query_cursor_that_ran_out_is_replaced_by_the_last_stamp_and_id(sandbo
     assert len(ids) == len(set(ids)) == 40
 
 
-def test_a_record_that_changes_while_it_is_read_comes_with_the_next_read(sandbox: Sandbox, org: Org) -> None:
+def test_trap_7_a_record_that_changes_while_it_is_read_comes_with_the_next_read(sandbox: Sandbox, org: Org) -> None:
     org.page_rows = 10
     org.put("Contact", [_contact(n) for n in range(1, 41)])
     source = _rest(sandbox)
@@ -144,7 +144,7 @@ def test_a_record_that_changes_while_it_is_read_comes_with_the_next_read(sandbox
     assert [(row["Id"], row["LastName"]) for row in rows] == [(_contact(35)["Id"], "Changed")]
 
 
-def test_a_late_transaction_is_picked_up_once(sandbox: Sandbox, org: Org) -> None:
+def test_trap_6_a_late_transaction_is_picked_up_once(sandbox: Sandbox, org: Org) -> None:
     org.put("Contact", [_contact(1, "2026-03-02T11:55:00.000Z")])
     _, state = _read(_rest(sandbox))
     org.put("Contact", [_contact(2, "2026-03-02T11:58:00.000Z")])
@@ -153,7 +153,7 @@ def test_a_late_transaction_is_picked_up_once(sandbox: Sandbox, org: Org) -> Non
     assert _read(_rest(sandbox, now=NOON + timedelta(minutes=6)), state)[0] == []
 
 
-def test_what_was_deleted_since_comes_as_a_tombstone(sandbox: Sandbox, org: Org) -> None:
+def test_trap_9_what_was_deleted_since_comes_as_a_tombstone(sandbox: Sandbox, org: Org) -> None:
     org.put("Contact", [_contact(n) for n in range(1, 4)])
     _, state = _read(_source(sandbox))
     org.put("Contact", [_contact(2, "2026-03-02T13:00:00.000Z", IsDeleted=True)])
@@ -161,7 +161,7 @@ def test_what_was_deleted_since_comes_as_a_tombstone(sandbox: Sandbox, org: Org)
     assert [(number, row["IsDeleted"]) for number, row in zip(_ids(rows), rows, strict=True)] == [(2, True)]
 
 
-def test_a_merged_record_is_named_with_the_one_that_stands_for_it(sandbox: Sandbox, org: Org) -> None:
+def test_trap_9_a_merged_record_is_named_with_the_one_that_stands_for_it(sandbox: Sandbox, org: Org) -> None:
     master = _contact(1)["Id"]
     org.put("Contact", [_contact(1), _contact(2, IsDeleted=True, MasterRecordId=master), _contact(3, IsDeleted=True)])
     source = _source(sandbox, stream="contacts_merged")
@@ -172,7 +172,7 @@ def test_a_merged_record_is_named_with_the_one_that_stands_for_it(sandbox: Sandb
         assert gone == {_contact(2)["Id"]: master, _contact(3)["Id"]: None}
 
 
-def test_bulk_results_end_at_the_locator_that_says_null(sandbox: Sandbox, org: Org) -> None:
+def test_trap_8_bulk_results_end_at_the_locator_that_says_null(sandbox: Sandbox, org: Org) -> None:
     org.portion_rows = 100
     org.put("Contact", [_contact(n) for n in range(1, 251)])
     for org.repeats_header in (True, False):
@@ -205,7 +205,7 @@ def test_a_bulk_job_that_salesforce_forgot_is_started_anew(sandbox: Sandbox, org
     assert Counter(_ids(rows)) == Counter(range(1, 11))
 
 
-def test_hostile_text_survives_a_bulk_job(sandbox: Sandbox, org: Org) -> None:
+def test_trap_20_hostile_text_survives_a_bulk_job(sandbox: Sandbox, org: Org) -> None:
     hostile = [
         'two\nlines, and "quotes"',
         "#N/A",
@@ -241,7 +241,7 @@ def test_a_failed_bulk_job_is_a_sentence(sandbox: Sandbox, org: Org) -> None:
     assert caught.value.code == "bulk_failed"
 
 
-def test_an_object_of_a_thousand_fields_is_read_without_a_long_url(sandbox: Sandbox, org: Org) -> None:
+def test_trap_12_an_object_of_a_thousand_fields_is_read_without_a_long_url(sandbox: Sandbox, org: Org) -> None:
     names = {f"A_rather_long_custom_field_{n:04d}__c": "string" for n in range(1000)}
     org.objects.declare("Contact", names)
     org.put("Contact", [_contact(1)])
@@ -262,7 +262,7 @@ def test_an_object_of_ones_own_is_read_by_its_api_name(sandbox: Sandbox, org: Or
     assert [row["Level__c"] for row in rows] == ["Gold"]
 
 
-def test_the_days_limit_is_a_403_and_pauses_instead_of_spinning(sandbox: Sandbox, org: Org) -> None:
+def test_trap_5_the_days_limit_is_a_403_and_pauses_instead_of_spinning(sandbox: Sandbox, org: Org) -> None:
     source = _rest(sandbox)
     stream = source.discover()[0]
     sandbox.forget_requests()
@@ -274,7 +274,22 @@ def test_the_days_limit_is_a_403_and_pauses_instead_of_spinning(sandbox: Sandbox
     assert not source.check().ok
 
 
-def test_a_repeated_cursor_raises(sandbox: Sandbox, org: Org) -> None:
+def test_trap_5_a_part_of_the_orgs_day_is_left_to_others(sandbox: Sandbox, org: Org) -> None:
+    """Sforce-Limit-Info tells with each answer what was used of 15,000 calls: six are this share."""
+    org.page_rows = 10
+    org.put("Contact", [_contact(n) for n in range(1, 101)])
+    source, rows = _rest(sandbox, config={"daily_share": 0.0004}), list[dict[str, Any]]()
+    state: State = {}
+    with pytest.raises(RetryLater) as caught:
+        for page in source.read(source.discover()[0], {}):
+            rows, state = rows + page.records.to_pylist(), page.state
+    assert (round(caught.value.after), caught.value.exit_code, source.api_calls) == (3600, 4, 6)
+    org.limiter.clear()  # a day has gone
+    behind, _ = _read(_rest(sandbox), json.loads(json.dumps(state)))
+    assert sorted(_ids(rows + behind)) == list(range(1, 101))
+
+
+def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox, org: Org) -> None:
     org.page_rows = org.portion_rows = 5
     org.put("Contact", [_contact(n) for n in range(1, 31)])
     sandbox.fault("repeated_cursor", match="/query/", after=1, times=100)
@@ -357,7 +372,7 @@ def test_each_flow_says_what_it_lacks() -> None:
 REFRESH = {"auth": "refresh_token", "refresh_token": "refresh-0"}
 
 
-def test_a_session_that_ends_in_mid_read_is_renewed(sandbox: Sandbox, org: Org, tmp_path: Path) -> None:
+def test_trap_4_a_session_that_ends_in_mid_read_is_renewed(sandbox: Sandbox, org: Org, tmp_path: Path) -> None:
     org.page_rows = 10
     org.put("Contact", [_contact(n) for n in range(1, 41)])
     source = _rest(sandbox, config=REFRESH, keep=tmp_path)
@@ -368,7 +383,7 @@ def test_a_session_that_ends_in_mid_read_is_renewed(sandbox: Sandbox, org: Org, 
     assert len(ids) == len(set(ids)) == 40
 
 
-def test_two_workers_share_one_rotating_token_and_a_crash_behind_a_refresh_locks_nobody_out(
+def test_trap_4_two_workers_share_a_rotating_token_and_a_crash_locks_nobody_out(
     sandbox: Sandbox, org: Org, tmp_path: Path
 ) -> None:
     """airbyte #80783, #82783; tap-salesforce #223: whoever uses a refresh token twice loses the login."""

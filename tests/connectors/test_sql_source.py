@@ -121,7 +121,7 @@ def test_a_later_read_brings_what_changed_and_nothing_twice(database: Database) 
     assert _read(database.source(cursor="updated_at"), state)[0] == []
 
 
-def test_a_row_that_was_committed_late_is_found_through_the_overlap(postgres: str) -> None:
+def test_trap_6_a_row_that_was_committed_late_is_found_through_the_overlap(postgres: str) -> None:
     database = Database(postgres)
     database.put(1, "10:00:00")
     database.put(2, "10:05:00")
@@ -159,7 +159,7 @@ def test_a_read_that_breaks_off_after_any_page_goes_on_behind_it(
     assert sorted(_ids(rows)) == list(range(len(minutes)))
 
 
-def test_deleted_rows_come_as_tombstones_once(database: Database, tmp_path: Path) -> None:
+def test_trap_9_deleted_rows_come_as_tombstones_once(database: Database, tmp_path: Path) -> None:
     for id in range(1, 5):
         database.put(id, "10:00:00")
     source = database.source(tmp_path / "keep", cursor="updated_at", deletes="diff")

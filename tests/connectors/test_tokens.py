@@ -81,7 +81,7 @@ def test_a_token_that_runs_out_in_mid_run_is_renewed_and_the_call_sent_again(tmp
     assert vendor.refreshes == 3
 
 
-def test_two_workers_refresh_a_single_use_token_once(tmp_path: Path) -> None:
+def test_trap_4_two_workers_refresh_a_single_use_token_once(tmp_path: Path) -> None:
     vendor = Vendor()
     clients = [_client(vendor, tmp_path) for _ in range(4)]
     for _ in range(3):
@@ -93,7 +93,7 @@ def test_two_workers_refresh_a_single_use_token_once(tmp_path: Path) -> None:
         assert vendor.refreshes == before + 1
 
 
-def test_after_a_crash_behind_a_refresh_the_account_is_still_logged_in(tmp_path: Path) -> None:
+def test_trap_4_after_a_crash_behind_a_refresh_the_account_is_still_logged_in(tmp_path: Path) -> None:
     vendor = Vendor()
     _login(vendor, tmp_path).tokens()
     # Nothing of the first process is left but its file.
@@ -103,7 +103,7 @@ def test_after_a_crash_behind_a_refresh_the_account_is_still_logged_in(tmp_path:
     assert vendor.refreshes == 2
 
 
-def test_tokens_lie_on_the_disk_before_anyone_can_use_them(tmp_path: Path) -> None:
+def test_trap_4_tokens_lie_on_the_disk_before_anyone_can_use_them(tmp_path: Path) -> None:
     store = TokenStore(tmp_path / "tokens.json")
     seen: list[str] = []
 

@@ -64,7 +64,7 @@ def job(tiny: TinyJob, hubspot: Sandbox) -> TinyJob:
     return tiny
 
 
-def test_what_hubspot_deleted_or_merged_is_so_at_the_destination(job: TinyJob, hubspot: Sandbox) -> None:
+def test_trap_9_what_hubspot_deleted_or_merged_is_so_at_the_destination(job: TinyJob, hubspot: Sandbox) -> None:
     def members() -> set[str]:
         return Audiences.read(job.members_file).values("adults", "email")
 
