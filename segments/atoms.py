@@ -98,7 +98,8 @@ class Population:
 
     def decide(self, rules: Iterable[ast.Rule], *, keep: Iterable[ast.Value] = ()) -> None:
         """Fill `bits` and `thresholds` for the rules, and `kept` with the columns of the values in `keep`."""
-        listed, kept = list(rules), list(keep)
+        listed = list(dict.fromkeys(atom for rule in rules for atom in ast.atoms(rule)))
+        kept = list(keep)
         scores = _scores([*listed, *kept])
         kept += [value for wanted in scores for value in _values(self.catalog, wanted)]
         percentiles = [found for found in _percentiles(listed) if found not in self.thresholds]

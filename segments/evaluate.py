@@ -104,9 +104,9 @@ def preview(
 
 
 def nodes_of(segments: Sequence[Segment]) -> list[ast.Rule | ast.Value]:
-    """Return the rules and the group scores of segments."""
-    rules = [segment.rule for segment in segments if segment.rule is not None]
-    return [*rules, *_group_scores(segments)]
+    """Return the atoms of all rules, each once however many share it, and the group scores."""
+    rules = (segment.rule for segment in segments if segment.rule is not None)
+    return [*dict.fromkeys(atom for rule in rules for atom in ast.atoms(rule)), *_group_scores(segments)]
 
 
 def _group_scores(segments: Sequence[Segment]) -> list[ast.Value]:

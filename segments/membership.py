@@ -34,7 +34,7 @@ _SET = ("set_id", pa.uint32())
 _SCHEMAS = {
     ROSTER: pa.schema([("segment", pa.string()), ("size", pa.uint32()), ("members", pa.binary())]),
     COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), _SET]),
-    GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), _SET]),
+    GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), ("size", pa.uint32()), _SET]),
     CHANGE_SET: pa.schema([*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), _SET]),
     PEOPLE_SET: pa.schema([_SET, ("ordinals", pa.list_(pa.uint32()))]),
 }
@@ -140,7 +140,12 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     _delete(warehouse, GONE, sorted(anew))
     _delete(warehouse, ROSTER, [move.segment for move in moved] + sorted(dropped))
     _append(warehouse, PEOPLE_SET, [(sets.first + n, people) for n, people in enumerate(sets.made)])
-    _append(warehouse, GONE, [(segment, now, number) for segment, number in gone.items() if segment not in anew])
+    leaving = [
+        (move.segment, now, len(move.gone), gone[move.segment])
+        for move in moved
+        if move.gone and move.segment not in anew
+    ]
+    _append(warehouse, GONE, leaving)
     _append(warehouse, COHORT, [*kept, *((segment, now, number) for segment, number in came.items())])
     staying = [move for move in moved if move.segment not in dropped]
     _append(warehouse, ROSTER, [(move.segment, len(move.now), move.now.serialize()) for move in staying])
@@ -157,7 +162,7 @@ def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list
         return []
     query = f"SELECT segment, max(entered_at) AS last FROM {COHORT} GROUP BY segment"
     last = {row["segment"]: row["last"] for row in warehouse.sql(query).to_pylist()}
-    query = f"SELECT segment, sum(len(ordinals)) AS n FROM {_with_people(GONE)} GROUP BY segment"
+    query = f"SELECT segment, sum(size) AS n FROM {GONE} GROUP BY segment"
     left = {row["segment"]: int(row["n"]) for row in warehouse.sql(query).to_pylist()}
     return [
         move
