@@ -111,10 +111,10 @@ def _rebuild(graph: Graph, labels: Ints, inside: Ints, r: Ints, v: Ints) -> None
     same = _same_values(graph, r, v)
     edges = list(zip(v[order].tolist(), r[order].tolist(), strict=True))
     for value, record in edges:
-        forest.give(record, int(graph.type_of[value]), same.get(value, value))
+        forest.give(record, int(graph.type_of[value]), same.setdefault(value, value))
     _oppose(graph, labels, inside, forest)
     for value, records in _stars(edges):
-        forest.join(int(graph.type_of[value]), same.get(value, value), records)
+        forest.join(int(graph.type_of[value]), same[value], records)
     labels[inside] = [forest.find(record) for record in inside.tolist()]
 
 
@@ -154,7 +154,7 @@ def _same_values(graph: Graph, r: Ints, v: Ints) -> dict[int, int]:
     for value, who in pairs:
         type_ = int(graph.type_of[value])
         if graph.types[type_].unique:
-            same[value] = lowest.setdefault((who, type_), same.get(value, value))
+            same[value] = lowest.setdefault((who, type_), same.setdefault(value, value))
     return same
 
 

@@ -28,6 +28,18 @@ _STATEMENTS = (
     " FROM identity.staged_change e LEFT JOIN links l ON l.c = e.c",
 )
 
+# Decisions that hold since this run, or no longer do.
+_DECIDED = (
+    "INSERT INTO identity.identity_event WITH told AS (SELECT s.*, 'true' AS holds FROM identity.staged_bound s"
+    " ANTI JOIN identity.bound b USING (decision_id) UNION ALL SELECT b.*, 'false' FROM identity.bound b"
+    " ANTI JOIN identity.staged_bound s USING (decision_id)), who AS (SELECT t.decision_id, t.kind, t.holds,"
+    " min(m.person_id) FILTER (WHERE t.side = 0) AS one, min(m.person_id) FILTER (WHERE t.side = 1) AS two,"
+    " max(m.person_id) AS last FROM told t LEFT JOIN identity.membership m ON m.record_id = t.record_id"
+    " AND m.valid_to_run IS NULL GROUP BY ALL) SELECT uuidv7()::TEXT, $run, 'manual', one,"
+    " nullif(coalesce(two, last), one), '{\"decision\":' || to_json(decision_id)::TEXT || ',\"kind\":'"
+    " || to_json(kind)::TEXT || ',\"holds\":' || holds || '}' FROM who ORDER BY decision_id"
+)
+
 
 def stage_people(warehouse: Warehouse, found: Succession, links: pa.Table) -> None:
     """Write who belongs to whom beside the published tables."""
@@ -52,7 +64,8 @@ def publish(warehouse: Warehouse, *, run_id: str) -> None:
         for statement in _STATEMENTS:
             warehouse.sql(statement, run=run_id)
         _publish_demoted(warehouse, run_id)
-        for table in ("canonical", "identifier"):
+        warehouse.sql(_DECIDED, run=run_id)
+        for table in ("canonical", "identifier", "bound"):
             warehouse.sql(f"DROP TABLE IF EXISTS identity.{table}")
             warehouse.sql(f"ALTER TABLE identity.staged_{table} RENAME TO {table}")
     clear(warehouse)

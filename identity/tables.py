@@ -4,6 +4,7 @@ identity.canonical       type, value (as it came), region, canonical, status, re
 identity.identifier      record_id, source, type, value (canonical; null unless ok), status, reason, unlinked (why a
                          good one links nobody), seen_day (where its type has a window)
 identity.demoted         type, value, reason, records, persons, since_run: values that no longer link
+identity.bound           decision_id, kind, forced, side, record_id: what stewards decided, as the last run heeded it
 identity.membership      record_id, person_id, valid_from_run, valid_to_run (null = current)
 identity.person          person_id, status, merged_into, created_run
 identity.identity_event  event_id, run_id, kind, person_id, other_person_id, evidence (JSON: types and counts only)
@@ -21,6 +22,7 @@ _LASTING = {
     "identity.identity_event": (
         "event_id TEXT, run_id TEXT, kind TEXT, person_id TEXT, other_person_id TEXT, evidence TEXT"
     ),
+    "identity.bound": "decision_id TEXT, kind TEXT, forced BOOLEAN, side BIGINT, record_id TEXT",
     "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
 }
 STAGED = (

@@ -14,6 +14,7 @@ from consentry.cli import (
     authoring,
     consenting,
     contracting,
+    identifying,
     inspecting,
     letters,
     qualifying,
@@ -46,6 +47,7 @@ app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(contracting.app, name="contract")
+app.add_typer(identifying.app, name="identity")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
 app.add_typer(qualifying.app, name="quality")

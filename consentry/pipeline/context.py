@@ -14,6 +14,7 @@ from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.revision import accept_policy
 from consentry.errors import ConfigError
+from consentry.identity.decisions import Decisions
 from consentry.pipeline.job import Keys
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress
@@ -71,6 +72,14 @@ def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozen
             progress=progress,
             allow=allow,
         )
+
+
+def decisions_of(context: Context) -> Decisions:
+    """Return what stewards decided about the people of the job."""
+    ring = context.keyring
+    versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
+    keys = [ring.key("identity", "record", "decision", version=version) for version in versions]
+    return Decisions(context.store, keys)
 
 
 def read_keys(keys: Keys, state: Path) -> Keyring:

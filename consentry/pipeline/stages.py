@@ -21,7 +21,7 @@ from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
 from consentry.pipeline.consenting import rows_for_ledger, told
-from consentry.pipeline.context import Context
+from consentry.pipeline.context import Context, decisions_of
 from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
 from consentry.pipeline.inspect import versions_ending
@@ -246,7 +246,7 @@ def merge(context: Context) -> Result:
     write_canonical(context.warehouse, context.loaded.job)
     erased = set_aside_erased(context.warehouse, context.ledger, run_id=context.run_id)
     config = context.loaded.job.identity
-    found = resolve(context.warehouse, config, run_id=context.run_id)
+    found = resolve(context.warehouse, config, run_id=context.run_id, decisions=decisions_of(context))
     golden(context.warehouse, config, run_id=context.run_id)
     compare_sources(context.warehouse, run_id=context.run_id)
     context.audit.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
@@ -95,6 +96,19 @@ def test_a_merge_that_is_taken_back_comes_apart_again(warehouse: DuckDBWarehouse
     decisions.revert(made.decision_id, by="Alex", why="it was the neighbour")
     assert len(run(warehouse, decisions, APART, "run-3")) == 3
     assert [one.kind for one in decisions.listed()] == ["merge", "reverted"]
+
+
+def test_a_decision_that_is_heeded_or_taken_back_is_an_event(warehouse: DuckDBWarehouse, decisions: Decisions) -> None:
+    run(warehouse, decisions, SHARED)
+    made = decisions.decide(warehouse, "split", [["crm:2"], ["crm:1", "crm:3"]], **SAID)
+    run(warehouse, decisions, SHARED, "run-2")
+    decisions.revert(made.decision_id, **SAID)
+    run(warehouse, decisions, SHARED, "run-3")
+    query = "SELECT run_id, person_id, other_person_id, evidence FROM identity.identity_event WHERE kind = 'manual'"
+    first, last = warehouse.sql(f"{query} ORDER BY event_id").to_pylist()
+    assert (first["run_id"], last["run_id"]) == ("run-2", "run-3")
+    assert first["other_person_id"] and last["other_person_id"] is None
+    assert json.loads(last["evidence"]) == {"decision": made.decision_id, "kind": "split", "holds": False}
 
 
 def test_a_merge_wins_over_names_that_differ(warehouse: DuckDBWarehouse, decisions: Decisions) -> None:

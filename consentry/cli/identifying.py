@@ -1,0 +1,177 @@
+"""identity: why records are one person, and what a steward decides otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from consentry.cli.inspecting import JobArgument
+from consentry.cli.output import Output, OutputOption, console, emit, table
+from consentry.pipeline import stewarding
+from consentry.pipeline.load import load_job
+
+app = typer.Typer(help="See why records are one person, and decide otherwise.", no_args_is_help=True)
+PersonArgument = Annotated[str, typer.Argument(help="A person id; an old one leads to today's.", show_default=False)]
+ByOption = Annotated[str, typer.Option("--by", help="Who decides this; stands in the audit log.", show_default=False)]
+WhyOption = Annotated[str, typer.Option("--why", help="The reason; kept with the decision.", show_default=False)]
+LATER = "The next run heeds it."
+
+
+@app.callback()
+def identity() -> None:
+    """See why records are one person, and decide otherwise."""
+
+
+@app.command("explain")
+def explain_command(job: JobArgument, person: PersonArgument, output: OutputOption = Output.text) -> None:
+    """Show what joined a person's records, step by step, and the link whose loss would break it."""
+    found = stewarding.explained(load_job(job), person)
+    emit(output, found, lambda: _show_person(found))
+
+
+# Results are plain JSON.
+def _show_person(found: dict[str, Any]) -> None:
+    console.print(f"Person {found['person_id']}: {len(found['records'])} records", style="bold", highlight=False)
+    shown = table("What joined them, the strongest first", "evidence", "value", "joined", "#groups left", "purposes")
+    for step in found["steps"]:
+        joined = ", ".join(step["joined"][:4]) + (" ..." if len(step["joined"]) > 4 else "")
+        purposes = ", ".join(step["purposes"]) or "all"
+        shown.add_row(step["kind"], step["value"], joined, str(step["left"]), purposes)
+    console.print(shown)
+    weakest = found["weakest"]
+    if weakest:
+        words = f"Without {weakest['type']} {weakest['value']} it would fall into {weakest['apart']} people."
+        console.print(words, style="yellow", markup=False)
+    for one in found["unused"]:
+        console.print(f"Not used: {one['type']} on {one['records']} records ({one['reason']})", markup=False)
+    for one in found["decisions"]:
+        console.print(f"{one['decided_at'][:10]} {one['kind']} by {one['by']}: {one['why']}", markup=False)
+    for event in found["events"]:
+        console.print(f"{event['run_id']} {event['kind']}", markup=False, highlight=False)
+
+
+@app.command("merge")
+def merge_command(
+    job: JobArgument,
+    people: Annotated[list[str], typer.Argument(help="Two or more people, or record ids.", show_default=False)],
+    by: ByOption,
+    why: WhyOption,
+    force: Annotated[bool, typer.Option("--force", help="Though their unique identifiers differ.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Declare people or records to be one person."""
+    found = stewarding.merge(load_job(job), people, by=by, why=why, force=force)
+    emit(output, found, lambda: _show_decision(found))
+
+
+@app.command("split")
+def split_command(
+    job: JobArgument,
+    person: PersonArgument,
+    record: Annotated[list[str], typer.Option("--record", help="A record to take out; may be repeated.")],
+    by: ByOption,
+    why: WhyOption,
+    output: OutputOption = Output.text,
+) -> None:
+    """Declare some records of a person to be somebody else."""
+    found = stewarding.split(load_job(job), person, record, by=by, why=why)
+    emit(output, found, lambda: _show_decision(found))
+
+
+@app.command("not-same")
+def not_same_command(
+    job: JobArgument,
+    one: Annotated[str, typer.Argument(help="A person, or a record id.", show_default=False)],
+    other: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
+    by: ByOption,
+    why: WhyOption,
+    output: OutputOption = Output.text,
+) -> None:
+    """Declare two people or records never to be the same."""
+    found = stewarding.not_same(load_job(job), one, other, by=by, why=why)
+    emit(output, found, lambda: _show_decision(found))
+
+
+@app.command("revert")
+def revert_command(
+    job: JobArgument,
+    decision: Annotated[str, typer.Argument(help="The decision, as `identity decisions` names it.")],
+    by: ByOption,
+    why: WhyOption,
+    output: OutputOption = Output.text,
+) -> None:
+    """Take a decision back."""
+    found = stewarding.revert(load_job(job), decision, by=by, why=why)
+    emit(output, found, lambda: _show_decision(found))
+
+
+def _show_decision(found: dict[str, Any]) -> None:
+    words = f"Decision {found['decision_id']} ({found['kind']}) is kept. {LATER}"
+    console.print(words, style="green", markup=False, highlight=False)
+
+
+@app.command("decisions")
+def decisions_command(job: JobArgument, output: OutputOption = Output.text) -> None:
+    """List what stewards decided, oldest first."""
+    found = stewarding.decided(load_job(job))
+    emit(output, found, lambda: _show_decisions(found["decisions"]))
+
+
+def _show_decisions(found: list[dict[str, Any]]) -> None:
+    if not found:
+        console.print("Nobody has decided anything.", style="green")
+        return
+    shown = table("Decisions", "decision", "kind", "by", "when", "why", "holds")
+    for one in found:
+        words = [one[key] for key in ("decision_id", "kind", "by")]
+        shown.add_row(*words, one["decided_at"][:10], one["why"], "yes" if one["holds"] else "no")
+    console.print(shown)
+
+
+@app.command("review")
+def review_command(
+    job: JobArgument,
+    limit: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 100,
+    output: OutputOption = Output.text,
+) -> None:
+    """List people and values of which the rules alone cannot be sure."""
+    found = stewarding.queue(load_job(job), limit)
+    emit(output, found, lambda: _show_review(found["review"]))
+
+
+def _show_review(found: list[dict[str, Any]]) -> None:
+    if not found:
+        console.print("Nothing is in doubt.", style="green")
+        return
+    shown = table("To be looked at", "code", "what", "people")
+    for one in found:
+        shown.add_row(one["code"], one["sentence"], ", ".join(one["people"]))
+    console.print(shown)
+
+
+@app.command("changes")
+def changes_command(
+    job: JobArgument,
+    since: Annotated[str | None, typer.Option(help="The last event that was read, or a run.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 1000,
+    output: OutputOption = Output.text,
+) -> None:
+    """List what happened to people since an event: created, merged, split, erased, decided."""
+    found = stewarding.changes(load_job(job), since, limit)
+    emit(output, found, lambda: _show_changes(found))
+
+
+def _show_changes(found: dict[str, Any]) -> None:
+    shown = table("Changes", "event", "kind", "person", "other person")
+    for one in found["changes"]:
+        shown.add_row(one["event_id"], one["kind"], one["person_id"] or "", one["other_person_id"] or "")
+    console.print(shown)
+    console.print(f"Go on with --since {found['next']}" if found["next"] else "Nothing has happened.", markup=False)
+
+
+@app.command("resolve")
+def resolve_command(job: JobArgument, person: PersonArgument, output: OutputOption = Output.text) -> None:
+    """Say under which id a person is kept today."""
+    found = stewarding.resolved(load_job(job), person)
+    emit(output, found, lambda: console.print(found["person_id"], markup=False, highlight=False))

@@ -1,0 +1,109 @@
+"""A steward looks at the people of a job and decides otherwise; every later run heeds it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from consentry.cli.main import app
+from consentry.errors import ConfigError
+from consentry.pipeline.load import load_job
+from consentry.pipeline.plan import make_plan
+from consentry.pipeline.progress import Silent
+from consentry.pipeline.run import run
+from consentry.pipeline.stewarding import stewarding
+from tests.conftest import TinyJob
+
+SAID = ("--by", "Sam", "--why", "the customer called")
+
+
+def ask(*words: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["identity", *map(str, words), "-o", "json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refusal(*words: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        CliRunner().invoke(app, ["identity", *map(str, words)], catch_exceptions=False)
+    return str(caught.value)
+
+
+def person_of(tiny: TinyJob, record: str) -> str:
+    with stewarding(load_job(tiny.path)) as context:
+        query = "SELECT person_id FROM identity.membership WHERE record_id = $r AND valid_to_run IS NULL"
+        return context.warehouse.sql(query, r=record)["person_id"][0].as_py()
+
+
+def again(tiny: TinyJob) -> dict[str, Any]:
+    return run(make_plan(load_job(tiny.path)), Silent())
+
+
+def test_people_are_merged_explained_and_parted_by_command(tiny: TinyJob) -> None:
+    tiny.write_people(range(6))
+    again(tiny)
+    one, other = person_of(tiny, "crm:1"), person_of(tiny, "crm:2")
+    made = ask("merge", tiny.path, one, other, *SAID)
+    assert (made["kind"], made["by"], made["records"]) == ("merge", "Sam", [2])
+    again(tiny)
+    assert person_of(tiny, "crm:1") == person_of(tiny, "crm:2") == one
+    assert ask("resolve", tiny.path, other)["person_id"] == one
+
+    found = ask("explain", tiny.path, other)
+    assert [(step["kind"], step["joined"]) for step in found["steps"]] == [("decision", ["crm:1", "crm:2"])]
+    assert found["decisions"][0]["why"] == "the customer called"
+
+    contradiction = refusal("split", tiny.path, one, "--record", "crm:2", *SAID)
+    assert f"contradicts decision {made['decision_id']} (merge) of Sam" in contradiction
+    ask("revert", tiny.path, made["decision_id"], *SAID)
+    again(tiny)
+    assert person_of(tiny, "crm:1") != person_of(tiny, "crm:2")
+    assert [one["holds"] for one in ask("decisions", tiny.path)["decisions"]] == [False, False]
+    kinds = [event["kind"] for event in ask("changes", tiny.path)["changes"]]
+    assert kinds.count("manual") == 2 and kinds.count("created") == 6
+    log = "".join(path.read_text() for path in sorted((tiny.folder / "state" / "audit").glob("*.jsonl")))
+    assert log.count('"action":"identity.decided"') == 2 and "called" not in log
+
+
+def test_a_person_that_was_split_by_command_stays_apart(tiny: TinyJob) -> None:
+    rows = (tiny.folder / "people.csv").read_text().replace("canary.person2@", "canary.person1@").splitlines()
+    rows = [row.replace("CanaryCato", "CanaryBryn") for row in rows[:5]]
+    (tiny.folder / "people.csv").write_text("\n".join(rows) + "\n")
+    again(tiny)
+    person = person_of(tiny, "crm:1")
+    assert person == person_of(tiny, "crm:2")
+    assert "Some record must stay" in refusal("split", tiny.path, person, *_both("crm:1", "crm:2"), *SAID)
+    assert "has no record 'crm:3'" in refusal("split", tiny.path, person, "--record", "crm:3", *SAID)
+    ask("split", tiny.path, person, "--record", "crm:2", *SAID)
+    for _ in range(2):
+        again(tiny)
+        assert person_of(tiny, "crm:1") != person_of(tiny, "crm:2")
+    codes = {doubt["code"] for doubt in ask("review", tiny.path)["review"]}
+    assert codes == {"contradictory_value"}
+
+
+def _both(*records: str) -> list[str]:
+    return [word for record in records for word in ("--record", record)]
+
+
+def test_wrong_words_are_answered_with_a_sentence_and_a_remedy(tiny: TinyJob) -> None:
+    assert "has not run yet" in refusal("review", tiny.path)
+    tiny.write_people(range(3))
+    again(tiny)
+    assert "There is no person 'nobody'. Look one up" in refusal("explain", tiny.path, "nobody")
+    assert "There is no person 'x'" in refusal("merge", tiny.path, "x", "y", *SAID)
+    assert "one person already" in refusal("merge", tiny.path, "crm:1", "crm:1", *SAID)
+    assert "identity split" in refusal("not-same", tiny.path, "crm:1", person_of(tiny, "crm:1"), *SAID)
+    assert "no decision 'x'" in refusal("revert", tiny.path, "x", *SAID)
+
+
+def test_text_answers_are_tables(tiny: TinyJob) -> None:
+    tiny.write_people(range(3))
+    again(tiny)
+    person = person_of(tiny, "crm:1")
+    for words in (["review"], ["decisions"], ["changes"], ["explain", person], ["resolve", person]):
+        result = CliRunner().invoke(app, ["identity", words[0], str(tiny.path), *words[1:]], catch_exceptions=False)
+        assert result.exit_code == 0 and result.stdout
