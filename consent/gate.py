@@ -29,7 +29,7 @@ from consentry.consent.rules_sql import DECISIONS, decide_all
 from consentry.consent.ruling import purpose_rule, target_rule
 from consentry.consent.subjects import Keyed, write_facts, write_subjects
 from consentry.errors import Blocked, ConfigError
-from consentry.model.batch import Batch, Operation, Value
+from consentry.model.batch import Batch, Operation, Row, Value
 from consentry.model.names import did_you_mean
 from consentry.warehouse import Warehouse
 
@@ -155,12 +155,20 @@ class Gate:
             yield payloads.hashed(batch)
 
     def seal(
-        self, warehouse: Warehouse, target: Target, operation: Operation, people: People, *, batch_id: str
+        self,
+        warehouse: Warehouse,
+        target: Target,
+        operation: Operation,
+        people: People,
+        *,
+        batch_id: str,
+        known: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Sealed:
         """Make the batch of one operation for some people: golden rows with person_id and, where known, remote_id.
 
         For `add` and `change` everyone is decided again, now, from the ledger; whoever is refused is left out. A
-        `remove` needs no consent and carries no field.
+        `remove` needs no consent and carries no field; it names people by what `known` has of them by person id,
+        which is what the destination was sent, and the others by their golden rows.
         """
         self.admit(target)
         payloads = self._payloads(target)
@@ -172,6 +180,9 @@ class Gate:
         rows, refused = [], []
         for one in people:
             person, answer = str(one["person_id"]), answers[str(one["person_id"])]
+            if operation == "remove" and (sent := (known or {}).get(person)):
+                rows.append(Row(person, sent, {}, remote_id=payloads.remote_id(one)))
+                continue
             row = payloads.row(one, answer.kinds, operation, granted.get(person, ())) if answer.allow else None
             if row is None:
                 refused.append((person, answer.reason if not answer.allow else "no_identifier"))

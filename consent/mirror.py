@@ -13,20 +13,19 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from consentry.consent.codes import EVENTS, STAGED, code_events
 from consentry.consent.instants import micros
 from consentry.consent.rules import Event
 from consentry.store import Store
 from consentry.store.tables import consent_event, suppression
 from consentry.warehouse import Warehouse
 
-EVENTS, SUPPRESSIONS = "ops.consent_event", "ops.suppression"
+SUPPRESSIONS, HEAD = "ops.suppression", "ops.consent_head"
 _CHUNK = 500
 _BATCH = 50_000
-_INSTANT = pa.timestamp("us", tz="UTC")
 # The *_us columns are microseconds since 1970: rules compare whole numbers, on any engine and in any time zone.
 _SCHEMA = pa.schema(
     [
-        ("seq", pa.int64()),
         ("identifier_hmac", pa.string()),
         ("purpose", pa.string()),
         ("state", pa.string()),
@@ -35,11 +34,9 @@ _SCHEMA = pa.schema(
         ("method", pa.string()),
         ("proven", pa.bool_()),
         ("notice_version", pa.int32()),
-        ("effective_at", _INSTANT),
         ("effective_us", pa.int64()),
         ("expires_us", pa.int64()),
         ("recorded_us", pa.int64()),
-        ("hash", pa.string()),
     ]
 )
 _SUPPRESSION_SCHEMA = pa.schema([("identifier_hmac", pa.string()), ("scope_purpose", pa.string())])
@@ -54,21 +51,40 @@ def mirror(store: Store, warehouse: Warehouse) -> int:
     after = _copied(store, warehouse)
     c = consent_event.c
     query = sa.select(consent_event).where(c.seq > after).order_by(c.seq)
-    copied = 0
+    copied, head = 0, _Head()
     # One write a batch: an engine may pull rows from a thread of its own, where SQLite's connection is not at home.
-    for batch in _batches(_rows(store, query)):
-        copied += warehouse.write(EVENTS, [batch], schema=_SCHEMA, mode="append" if after or copied else "replace")
+    for batch in _batches(head.passing(_rows(store, query))):
+        copied += warehouse.write(STAGED, [batch], schema=_SCHEMA, mode="append" if copied else "replace")
+    if copied:
+        with warehouse.transaction():
+            if not after:
+                warehouse.drop(EVENTS)
+            code_events(warehouse)
+            warehouse.sql(f"CREATE OR REPLACE TABLE {HEAD} AS SELECT $seq AS seq, $hash AS hash", **head.last)
+    warehouse.drop(STAGED)
     return copied
 
 
+class _Head:
+    """Remember the last row that passed."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, int | str] = {}
+
+    def passing(self, rows: Iterator[Any]) -> Iterator[Any]:
+        for row in rows:
+            self.last = {"seq": row.seq, "hash": row.hash}
+            yield row
+
+
 def _copied(store: Store, warehouse: Warehouse) -> int:
-    if not warehouse.count(EVENTS):
+    """Return how many events the copy holds; none when it is not of this ledger."""
+    if not (warehouse.has(HEAD) and warehouse.has(EVENTS)):
         return 0
-    last = warehouse.sql(f"SELECT seq, hash FROM {EVENTS} ORDER BY seq DESC LIMIT 1")
-    seq, known = int(last["seq"][0].as_py()), last["hash"][0].as_py()
-    here = sa.select(consent_event.c.hash).where(consent_event.c.seq == seq)
+    last = warehouse.sql(f"SELECT seq, hash FROM {HEAD}").to_pylist()[0]
+    here = sa.select(consent_event.c.hash).where(consent_event.c.seq == last["seq"])
     with store.begin() as connection:
-        return seq if connection.execute(here).scalar() == known else 0
+        return int(last["seq"]) if connection.execute(here).scalar() == last["hash"] else 0
 
 
 # A row of SQLAlchemy has the columns of its query and no type of its own for them.
@@ -88,9 +104,7 @@ def _batches(rows: Iterator[Any]) -> Iterator[pa.RecordBatch]:
 
 
 def _mirrored(row: Any) -> tuple[object, ...]:
-    effective = datetime.fromisoformat(row.effective_at)
     return (
-        row.seq,
         row.identifier_hmac,
         row.purpose,
         row.state,
@@ -99,11 +113,9 @@ def _mirrored(row: Any) -> tuple[object, ...]:
         row.method,
         _is_proven(row),
         row.notice_version or 0,
-        effective,
-        micros(effective),
+        micros(datetime.fromisoformat(row.effective_at)),
         micros(datetime.fromisoformat(row.expires_at)) if row.expires_at else None,
         micros(datetime.fromisoformat(row.recorded_at)),
-        row.hash,
     )
 
 

@@ -67,12 +67,16 @@ class Payloads:
         granted: the consent signals that the ledger grants.
         """
         identifiers = self._identifiers(one, frozenset(kinds))
-        remote_id = one.get("remote_id")
-        if not identifiers and (operation == "add" or remote_id is None):
+        remote = self.remote_id(one)
+        if not identifiers and (operation == "add" or remote is None):
             return None
         fields = {} if operation == "remove" else self._values(one) | self._told(granted)
-        remote = None if remote_id is None else str(remote_id)
         return Row(str(one["person_id"]), identifiers, fields, remote)
+
+    def remote_id(self, one: Mapping[str, Value]) -> str | None:
+        """Return what the destination called a person, where that is known."""
+        remote_id = one.get("remote_id")
+        return None if remote_id is None else str(remote_id)
 
     def hash(self, row: Row) -> str:
         """Name the content of a row, for comparison with what was acknowledged."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from consentry.consent.codes import FACTS, SUBJECTS
 from consentry.consent.instants import written
 from consentry.consent.mirror import events_of, suppressions_of
 from consentry.consent.normal import normal
 from consentry.consent.rules import NOTHING_KNOWN, Answer, Event, Facts, Subject, TargetRule, decide
-from consentry.consent.subjects import FACTS, SUBJECTS, Keyed
+from consentry.consent.subjects import Keyed
 from consentry.consent.tokens import LEDGER, SUPPRESSION
 from consentry.model.batch import Value
 from consentry.store import Store

@@ -125,7 +125,8 @@ class TargetRule:
 class Facts:
     """What the records of a person say besides consent, as far as the policy asks.
 
-    regime: that of the one country where they live. minor: whether they are a child; None when nobody knows.
+    regime: that of the one country where they live, ANY when records name several or one that the policy does not
+    place, None when nobody knows. minor: whether they are a child; None when nobody knows.
     """
 
     regime: str | None = None

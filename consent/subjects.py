@@ -11,15 +11,15 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from consentry.consent.codes import FACTS, SUBJECTS, code_subjects
 from consentry.consent.keys import Keyring
 from consentry.consent.normal import normal, normal_forms
 from consentry.consent.policy import PolicyFile, Residence
+from consentry.consent.rules import ANY
 from consentry.consent.tokens import LEDGER, SUPPRESSION, Hmac
 from consentry.model.names import is_name, quoted
 from consentry.warehouse import Warehouse
 
-SUBJECTS = "ops.subject"
-FACTS = "ops.person_fact"
 _STAGED = "ops.subject_staged"
 SCHEMA = pa.schema(
     [
@@ -34,7 +34,10 @@ SCHEMA = pa.schema(
 
 
 def write_subjects(warehouse: Warehouse, keyring: Keyring) -> int:
-    """Write ops.subject from the current identities; return the number of people with an identifier."""
+    """Write ops.subject from the current identities; return the number of people with an identifier.
+
+    ops.person_fact must have been written: it gives everyone their number.
+    """
     warehouse.map_batches(_query(warehouse), Keyed(keyring), into=_STAGED, schema=SCHEMA)
     warehouse.sql(
         f"CREATE OR REPLACE TABLE {SUBJECTS} AS SELECT s.*, n.shared_by FROM {_STAGED} s JOIN ("
@@ -42,12 +45,13 @@ def write_subjects(warehouse: Warehouse, keyring: Keyring) -> int:
         ") n USING (identifier)"
     )
     warehouse.drop(_STAGED)
+    code_subjects(warehouse)
     found = warehouse.sql(f"SELECT count(DISTINCT person_id) AS n FROM {SUBJECTS}")
     return int(found["n"][0].as_py())
 
 
 def write_facts(warehouse: Warehouse, policy: PolicyFile, *, as_of: datetime) -> None:
-    """Write ops.person_fact: the regime where each person lives, and whether they are a child, as the policy asks.
+    """Write ops.person_fact: a number for everyone, the regime where they live, and whether they are a child.
 
     Every record of a person is heard, not the golden one alone: two countries are none, and one record that says
     child is enough.
@@ -61,9 +65,11 @@ def write_facts(warehouse: Warehouse, policy: PolicyFile, *, as_of: datetime) ->
     values = ", ".join(part for part in ("m.person_id", listed, missing) if part)
     join = "r.record_id = m.record_id" if "record_id" in columns else "r.person_id = m.person_id"
     warehouse.sql(
-        f"CREATE OR REPLACE TABLE {FACTS} AS WITH r AS (SELECT {values} FROM identity.membership m "
-        f"JOIN {table} r ON {join} WHERE m.valid_to_run IS NULL) SELECT person_id, {', '.join(selected)} "
-        "FROM r GROUP BY person_id",
+        f"CREATE OR REPLACE TABLE {FACTS} AS WITH people AS (SELECT person_id, CAST(row_number() OVER () AS INTEGER) "
+        "AS person FROM (SELECT DISTINCT person_id FROM identity.membership WHERE valid_to_run IS NULL)"
+        f"), r AS (SELECT {values} FROM identity.membership m JOIN {table} r ON {join} WHERE m.valid_to_run IS NULL), "
+        f"found AS (SELECT person_id, {', '.join(selected)} FROM r GROUP BY person_id) "
+        "SELECT p.person, p.person_id, f.regime, f.minor FROM people p LEFT JOIN found f USING (person_id)",
         **bound,
     )
 
@@ -93,9 +99,12 @@ def _residence(policy: PolicyFile, bound: dict[str, object]) -> str:
         cases.append(
             f"WHEN {quoted(policy.residence.field)} IN (SELECT unnest($countries_{number})) THEN $regime_{number}"
         )
-    # A country that the policy does not place counts as one more: then nobody knows which law holds.
+    # A country that the policy does not place counts as one more; of two, and of such a one, the strictest rules hold.
     regime = f"CASE {' '.join(cases)} WHEN {quoted(policy.residence.field)} IS NOT NULL THEN '' END"
-    return f"CASE WHEN count(DISTINCT {regime}) = 1 THEN nullif(max({regime}), '') END AS regime"
+    return (
+        f"CASE count(DISTINCT {regime}) WHEN 0 THEN NULL WHEN 1 THEN coalesce(nullif(max({regime}), ''), '{ANY}') "
+        f"ELSE '{ANY}' END AS regime"
+    )
 
 
 def _minor(policy: PolicyFile, as_of: datetime, bound: dict[str, object]) -> str:

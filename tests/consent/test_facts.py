@@ -138,6 +138,15 @@ def test_t41_two_countries_are_none(placed: Town) -> None:
     assert placed.reason("ann") == "no_record"
 
 
+def test_t41_a_grant_does_not_choose_between_two_countries(placed: Town) -> None:
+    placed.person("ann", email=ANN, postcode="DE")
+    placed.settle()
+    placed.warehouse.sql("CREATE TABLE clean.customer AS SELECT 'crm:ann' AS record_id, 'US' AS postcode")
+    placed.warehouse.sql("INSERT INTO clean.customer VALUES ('crm:ann', 'DE')")
+    placed.tell(ANN, regime="us")
+    assert placed.reason("ann") == "regime_mismatch"
+
+
 def test_t39_a_special_category_leaves_for_explicit_consent_alone(tmp_path: Path) -> None:
     text = POLICY.replace("notes: {transform: drop}", "notes: {transform: pass, special_category: health}")
     named = text.replace("    min_notice_version: 2\n", "    min_notice_version: 2\n    special_categories: [health]\n")

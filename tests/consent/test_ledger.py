@@ -135,7 +135,7 @@ def test_the_mirror_copies_what_is_new_and_starts_over_for_another_ledger(town: 
     other = Store.in_file(tmp_path / "other.db")
     Ledger(other, town.ring).record([town.row(ANN), town.row(ANN)], policy=town.policy)
     assert mirror(other, town.warehouse) == 2
-    assert town.warehouse.count("ops.consent_event") == 2
+    assert town.warehouse.count("ops.consent_coded") == 2
     other.close()
 
 
