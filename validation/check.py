@@ -174,7 +174,7 @@ class Judge:
         """Run Pandera once over the frame; return a mask of failing rows for each rule that has some."""
         if typed.is_empty():
             return {}
-        frame = typed.with_columns(_compared(rule).alias(f"{_COMPARED}{number}") for number, rule in self._compares)
+        frame = typed.with_columns(self._compared(typed))
         # A LazyFrame would be checked for its types alone, and bad rows pass.
         assert isinstance(frame, pl.DataFrame)
         try:
@@ -184,6 +184,20 @@ class Judge:
             masks = (self._mask(error, len(frame)) for error in errors.schema_errors)
             return dict(masks)
         return {}
+
+    def _compared(self, typed: pl.DataFrame) -> list[pl.Series]:
+        refused = None
+        answers: list[pl.Series] = []
+        for number, rule in self._compares:
+            try:
+                answers.append(typed.select(_agreement(rule).alias(f"{_COMPARED}{number}")).to_series())
+            except pl.exceptions.PolarsError:
+                refused = rule
+        # Raised here, because the error of polars may quote values of rows and must not be its context.
+        if refused is not None:
+            sentence = f"The rule {refused.rule_id} of {self.contract.name} cannot be worked out for every row."
+            raise StopRun(f"{sentence} Use TRY_CAST where a text may be no number.", code="contract_check")
+        return answers
 
     def _mask(self, error: SchemaError, rows: int) -> tuple[int, pl.Series]:
         number = self._number(error)
@@ -227,7 +241,10 @@ class Judge:
         return failed, bad
 
 
-def _compared(rule: Rule) -> pl.Expr:
+def _agreement(rule: Rule) -> pl.Expr:
+    """Tell for each row whether its columns agree."""
+    if rule.expression:
+        return pl.sql_expr(rule.expression)
     left, right = pl.col(rule.columns[0]), pl.col(rule.columns[1])
     return {
         "<": left < right,

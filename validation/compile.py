@@ -14,15 +14,18 @@ from consentry.model.names import did_you_mean
 from consentry.validation.checks import Built, Unusable, bound, build, contradiction
 from consentry.validation.dtypes import SPELLINGS, dtype_named, is_number, is_time
 from consentry.validation.expect import expectation
+from consentry.validation.rows import Unruly, read_expression
 from consentry.validation.rules import Condition, Expectation, Rule
 from consentry.validation.spec import (
     ColumnSpec,
-    CompareSpec,
     ContractSpec,
+    DependsSettings,
     ReferenceSpec,
+    RowSpec,
     Scalar,
     Severity,
     Step,
+    TypoSettings,
     When,
 )
 
@@ -80,7 +83,7 @@ class Compiler:
         if len(self.dtypes) < len(self.spec.columns):
             return ()
         found = [rule for name, column in self.spec.columns.items() for rule in self._column(name, column, given)]
-        found += [rule for n, row in enumerate(self.spec.rules) for rule in self._compare(n, row)]
+        found += [rule for n, row in enumerate(self.spec.rules) for rule in self._row(n, row)]
         found += list(self._whole(given))
         found += [rule for n, row in enumerate(self.spec.references) for rule in self._reference(n, row)]
         self._survivor()
@@ -117,12 +120,28 @@ class Compiler:
         if column.unique:
             sentence = f"Another row has the same {name}."
             yield self._rule(name, "unique", "unique", "duplicate_value", sentence, keep=column.report_duplicates)
-        known = ["type", "missing", "unique", *column.checks]
+        yield from self._other_rows(name, column)
+        known = ["type", "missing", "unique", "typos", *column.checks, *map(_dependency, column.depends_on)]
         for label in column.rules:
             if label not in known:
                 self._fault(
                     (*where, "rules", label), f"{name} has no rule {label!r}{did_you_mean(label, known) or '.'}"
                 )
+
+    def _other_rows(self, name: str, column: ColumnSpec) -> Iterator[Rule]:
+        where: Where = ("columns", name)
+        for number, settings in enumerate(column.depends_on):
+            for other in settings.on:
+                self._known(other, (*where, "depends_on", number))
+            if name in settings.on:
+                self._fault((*where, "depends_on", number), f"{name} cannot depend on itself.")
+            sentence = f"Most rows with this {', '.join(settings.on)} have another {name}."
+            yield self._rule(name, _dependency(settings), "other_rows", "outvoted", sentence, decided=settings)
+        if column.typos is not None:
+            if self.dtypes[name] != pl.String:
+                self._fault((*where, "typos"), f"{name}: typos needs a column of text.")
+            sentence = f"{name} is a rare value that is nearly a frequent one."
+            yield self._rule(name, "typos", "other_rows", "near_miss", sentence, decided=column.typos)
 
     def _check(self, name: str, check: str, value: Any) -> Built | None:
         try:
@@ -135,19 +154,22 @@ class Compiler:
         self,
         name: str,
         label: str,
-        kind: Literal["type", "missing", "check", "unique"],
+        kind: Literal["type", "missing", "check", "unique", "other_rows"],
         code: str,
         sentence: str,
         *,
         check: Check | None = None,
         keep: Literal["all", "exclude_first", "exclude_last"] | None = None,
+        decided: DependsSettings | TypoSettings | None = None,
     ) -> Rule:
         column = self.spec.columns[name]
         own = column.rules.get(label)
         severity: Severity = (own and own.severity) or column.severity or self.spec.severity
         when = self._when((own and own.when) or column.when, ("columns", name))
         rule_id = (own and own.rule_id) or f"{column.rule_id or name}.{label}"
-        return Rule(rule_id, kind, code, sentence, severity, name, (name,), when=when, keep=keep, check=check)
+        return Rule(
+            rule_id, kind, code, sentence, severity, name, (name,), when=when, keep=keep, decided=decided, check=check
+        )
 
     def _when(self, when: When, where: Where) -> tuple[Condition, ...]:
         return tuple(found for column, value in when.items() if (found := self._condition(column, value, where)))
@@ -170,20 +192,38 @@ class Compiler:
             return False
         return True
 
-    def _compare(self, number: int, row: CompareSpec) -> Iterator[Rule]:
+    def _row(self, number: int, row: RowSpec) -> Iterator[Rule]:
         where: Where = ("rules", number)
-        left, sign, right = row.compare
+        if (row.compare is None) == (row.expression is None):
+            self._fault(where, "A rule has either 'compare' or 'expression'.")
+        elif row.expression is not None:
+            yield from self._expression(row, row.expression, where)
+        elif row.compare is not None:
+            yield from self._compare(row, row.compare, where)
+
+    def _expression(self, row: RowSpec, text: str, where: Where) -> Iterator[Rule]:
+        try:
+            columns = read_expression(text, self.dtypes)
+        except Unruly as refusal:
+            self._fault((*where, "expression"), str(refusal))
+            return
+        sentence = row.sentence or f"The row must be such that {text}."
+        rule_id, severity = row.rule_id or f"row({text})", row.severity or self.spec.severity
+        when = self._when(row.when, where)
+        yield Rule(rule_id, "compare", "inconsistent", sentence, severity, None, columns, expression=text, when=when)
+
+    def _compare(self, row: RowSpec, compare: tuple[str, str, str], where: Where) -> Iterator[Rule]:
+        left, sign, right = compare
         known = [self._known(column, (*where, "compare")) for column in (left, right)]
         if not all(known):
             return
         if kind_of(self.dtypes[left]) != kind_of(self.dtypes[right]):
             self._fault((*where, "compare"), f"{left} and {right} are of different kinds and cannot be compared.")
             return
-        sentence = f"{left} must be {_OPERATORS[sign]} {right}."
-        severity = row.severity or self.spec.severity
-        rule_id = row.rule_id or f"{left}{sign}{right}"
+        sentence = row.sentence or f"{left} must be {_OPERATORS[sign]} {right}."
+        rule_id, severity = row.rule_id or f"{left}{sign}{right}", row.severity or self.spec.severity
         when = self._when(row.when, where)
-        yield Rule(rule_id, "compare", "inconsistent", sentence, severity, None, (left, right), sign, when)
+        yield Rule(rule_id, "compare", "inconsistent", sentence, severity, None, (left, right), sign, when=when)
 
     def _whole(self, given: Mapping[str, list[Check]]) -> Iterator[Rule]:
         for number, check in enumerate(given.get("", ())):
@@ -313,6 +353,11 @@ class Compiler:
             bound(value, self.dtypes[name])
         except Unusable as refusal:
             self._fault(where, f"{name}: {refusal}")
+
+
+def _dependency(settings: DependsSettings) -> str:
+    """Name the rule that a column depends on others."""
+    return f"by.{','.join(settings.on)}"
 
 
 def _article(code: str) -> str:

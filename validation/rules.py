@@ -13,7 +13,7 @@ from typing import Final, Literal
 import polars as pl
 from pandera.polars import Check
 
-from consentry.validation.spec import Scalar, Severity
+from consentry.validation.spec import DependsSettings, Scalar, Severity, TypoSettings
 
 CODES: Final[Mapping[str, str]] = {
     "malformed": "The line could not be parsed at all.",
@@ -36,12 +36,14 @@ CODES: Final[Mapping[str, str]] = {
     "not_allowed": "The value is not among the allowed ones, or among the forbidden ones.",
     "wrong_format": "The text has not the required form.",
     "wrong_length": "The text is too short or too long.",
-    "inconsistent": "Two columns of the row contradict each other.",
+    "inconsistent": "Columns of the row contradict each other.",
+    "outvoted": "Most rows with the same value in another column say something else here.",
+    "near_miss": "The value is rare, and nearly one that is frequent.",
     "failed_check": "A check of your own failed.",
     "table": "The rows together are not as the contract expects; no single row is at fault.",
 }
 
-Kind = Literal["malformed", "key", "type", "missing", "check", "compare", "unique", "reference"]
+Kind = Literal["malformed", "key", "type", "missing", "check", "compare", "unique", "reference", "other_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class Rule:
     columns: for `unique` and `compare`, the columns it speaks of.
     keep: for `unique`: which of the rows stays. None is the latest that passes everything else; the others are
     Pandera's `report_duplicates`.
+    expression: for `compare`, SQL over the row in place of two columns and an operator.
     refers: for `reference`, the table that must have the values, and its columns.
+    decided: for `other_rows`, by what the other rows decide.
     """
 
     rule_id: str
@@ -77,9 +81,11 @@ class Rule:
     column: str | None = None
     columns: tuple[str, ...] = ()
     operator: str = ""
+    expression: str = ""
     when: tuple[Condition, ...] = ()
     keep: Literal["all", "exclude_first", "exclude_last"] | None = None
     refers: tuple[str, tuple[str, ...]] | None = None
+    decided: DependsSettings | TypoSettings | None = None
     check: Check | None = field(default=None, compare=False)
 
     def applies(self) -> pl.Expr | None:

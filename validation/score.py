@@ -30,6 +30,7 @@ _BY_CODE: Final = {
     "duplicate_row": "uniqueness",
     "duplicate_value": "uniqueness",
     "inconsistent": "consistency",
+    "outvoted": "consistency",
     "unknown_reference": "consistency",
 }
 _SCHEMA: Final = arrow.schema(

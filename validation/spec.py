@@ -121,6 +121,42 @@ class ImputeSettings(Model):
     neighbours: int = Field(default=5, ge=1, le=50)
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class DependsSettings(Model):
+    """Rows with the same values in `on` have one value here: the majority's.
+
+    share: what part of such rows must agree, at least, to be the majority (more than it). rows: how many such rows
+    there must be.
+    """
+
+    on: Columns
+    share: float = Field(default=0.5, ge=0, lt=1)
+    rows: int = Field(default=3, ge=2)
+
+
+def _as_dependencies(value: object) -> object:
+    """Read column names as one dependency, and one dependency as a list of them."""
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        return [{"on": value}] if value else []
+    return [value] if isinstance(value, dict) else value
+
+
+class TypoSettings(Model):
+    """A rare value that is nearly a frequent one is a slip.
+
+    distance: letters that differ, at most, and at most one of four. times: how much more frequent the other value is.
+    """
+
+    distance: int = Field(default=2, ge=1, le=5)
+    times: float = Field(default=10, ge=2)
+
+
 class ColumnSpec(Model):
     """One column of a contract."""
 
@@ -139,22 +175,22 @@ class ColumnSpec(Model):
     rule_id: str | None = None
     when: When = Field(default_factory=dict)
     rules: dict[str, RuleSettings] = Field(default_factory=dict)
+    depends_on: Annotated[list[DependsSettings], BeforeValidator(_as_dependencies)] = Field(default_factory=list)
+    typos: TypoSettings | None = None
     impute: ImputeSettings | None = None
     serve: Literal["observed", "imputed"] = "observed"
     holds: Literal["identifier", "email", "phone", "consent"] | None = None
 
 
-class CompareSpec(RuleSettings):
-    """Two columns of one row compared: `compare: [starts_at, "<=", ends_at]`."""
+class RowSpec(RuleSettings):
+    """Columns of one row that must agree: `compare: [starts_at, "<=", ends_at]`, or any `expression` of SQL.
 
-    compare: tuple[str, Literal["<", "<=", "==", "!=", ">=", ">"], str]
+    sentence: what a row that fails is told.
+    """
 
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Columns = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    compare: tuple[str, Literal["<", "<=", "==", "!=", ">=", ">"], str] | None = None
+    expression: str | None = None
+    sentence: str | None = None
 
 
 class ReferenceSpec(RuleSettings):
@@ -232,7 +268,7 @@ class ContractSpec(Model):
     report_duplicates: Literal["all", "exclude_first", "exclude_last"] | None = None
     severity: Severity = "quarantine"
     survivor: str | None = None
-    rules: list[CompareSpec] = Field(default_factory=list)
+    rules: list[RowSpec] = Field(default_factory=list)
     references: list[ReferenceSpec] = Field(default_factory=list)
     expect: list[ExpectSpec] = Field(default_factory=list)
     watch: WatchSpec = Field(default_factory=WatchSpec)

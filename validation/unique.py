@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consentry.model.names import quoted
+from consentry.validation.majority import find_contradicted
 from consentry.validation.references import applies_sql, find_orphans
 from consentry.validation.rules import Rule
 from consentry.warehouse import Warehouse
@@ -32,6 +33,7 @@ def find_duplicates(
     """
     warehouse.sql(f"CREATE OR REPLACE TABLE {into} (_rid BIGINT, rule INT, survivor BIGINT)")
     find_orphans(warehouse, rules, staged=staged, into=into)
+    find_contradicted(warehouse, rules, staged=staged, into=into, older=older, key=key)
     for number, rule in enumerate(rules):
         if rule.kind != "unique":
             continue
