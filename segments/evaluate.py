@@ -14,6 +14,7 @@ from consentry.segments.atoms import Population, open_population
 from consentry.segments.bits import Bits, roaring
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
+from consentry.segments.frozen import bits_of, freeze, frozen
 from consentry.segments.groups import assign
 from consentry.segments.holdout import Split, hold_out
 from consentry.segments.limits import Limits
@@ -75,7 +76,8 @@ def evaluate(
     nodes = nodes_of(segments)
     population = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes)
     decide(segments, population)
-    members = {name: roaring(bits) for name, bits in decided(segments, population).items()}
+    fixed = frozen(warehouse, segments)
+    members = {name: roaring(bits) for name, bits in decided(segments, population, fixed).items()}
     return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale)
 
 
@@ -94,7 +96,7 @@ def preview(
     clock = Clock(now if now.tzinfo else now.replace(tzinfo=UTC), catalog.zone())
     population = open_population(warehouse, catalog, clock, nodes_of(segments))
     decide(segments, population)
-    members = decided(segments, population)
+    members = decided(segments, population, frozen(warehouse, segments))
     found: dict[str, Previewed] = {}
     for segment in segments:
         inside = members[segment.name]
@@ -137,6 +139,7 @@ def finish(
     make_tables(warehouse)
     with warehouse.transaction():
         changes = publish(warehouse, members, now=now, run_id=run_id)
+        freeze(warehouse, segments, members, now=now)
         note_groups(warehouse, segments)
         holdouts = hold_out(warehouse, segments)
         findings = watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
@@ -154,21 +157,28 @@ def finish(
     )
 
 
-def decided(segments: Sequence[Segment], population: Population) -> dict[str, Bits]:
-    """Return the members of each segment. It follows the steps: rules to bits, groups to winners, both to members."""
+def decided(segments: Sequence[Segment], population: Population, fixed: Mapping[str, BitMap]) -> dict[str, Bits]:
+    """Return the members of each segment. It follows the steps: rules to bits, groups to winners, both to members.
+
+    fixed: who is in the static segments.
+    """
     known = {segment.name: segment for segment in segments}
     held: dict[str, Bits] = {}
     members: dict[str, Bits] = {}
     for step in steps(segments):
         if step.kind == "rule":
-            rule = known[step.name].rule
-            bits = Bits.none(population.size) if rule is None else population.holds(rule, members)
-            held[step.name] = bits & population.alive
+            held[step.name] = _held(known[step.name], population, members, fixed) & population.alive
         elif step.kind == "group":
             members |= _group(step.name, segments, held, population)
         elif step.name not in members:
             members[step.name] = held[step.name]
     return members
+
+
+def _held(segment: Segment, population: Population, members: Mapping[str, Bits], fixed: Mapping[str, BitMap]) -> Bits:
+    if segment.name in fixed:
+        return bits_of(fixed[segment.name], population)
+    return Bits.none(population.size) if segment.rule is None else population.holds(segment.rule, members)
 
 
 def _group(name: str, segments: Sequence[Segment], held: Mapping[str, Bits], population: Population) -> dict[str, Bits]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from consentry.segments.check import check, check_number
 from consentry.segments.examples import read_examples, seconds_of
 from consentry.segments.limits import share_of
 from consentry.segments.parse import RuleError, parse, parse_value
-from consentry.segments.segment import Cycle, Holdout, Place, Segment, steps
+from consentry.segments.segment import Cycle, Holdout, Lint, Place, Segment, Severity, steps
 from consentry.segments.spell import spell
 from consentry.segments.tree import TreeError, from_tree
 
@@ -56,6 +56,8 @@ class SegmentBlock(Model):
     group: GroupPlace | None = None
     holdout: HoldoutBlock | None = None
     tests: list[Any] = Field(default_factory=list)
+    static: bool = False
+    lint: dict[Lint, Severity | Literal["ignore"]] = Field(default_factory=dict)
 
 
 class GroupBlock(Model):
@@ -225,6 +227,8 @@ class _Reader:
             fallback_of=fallback_of,
             holdout=self._holdout(block.holdout, document),
             examples=read_examples(document.at("tests"), self.catalog, self._noting(document)) if block.tests else (),
+            static=block.static,
+            lint=block.lint,
         )
         if made.examples and rule is not None and _has_percentile(rule):
             self._add(document, "tests", "A percentile needs a population: a rule with one cannot have examples.")
@@ -248,6 +252,9 @@ class _Reader:
         if fallback_of is not None and (block.rule is not None or block.group is not None):
             sentence = f"The segment {block.segment!r} is the fallback of the group {fallback_of!r}:"
             self._add(document, "segment", f"{sentence} it takes whoever is left and has neither 'rule' nor 'group'.")
+        if block.static and (block.group is not None or fallback_of is not None):
+            sentence = "A static segment cannot be in a group: everybody's place there changes with the others'."
+            self._add(document, "static", sentence)
 
     def _rule(self, written: str | dict[str, Any] | None, document: Document) -> ast.Rule | None:
         if written is None:

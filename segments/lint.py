@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from consentry.segments import ast
 from consentry.segments.catalog import Catalog
 from consentry.segments.cells import Cell, cells, holds
 from consentry.segments.masks import inputs
-from consentry.segments.segment import Segment
+from consentry.segments.segment import Lint, Segment, Severity
 from consentry.segments.spell import spell, spell_value
 
-Severity = Literal["info", "warning"]
 _SHOWN = 6
 _KNOWN_FUNCTIONS = frozenset({"count", "sum", "distinct", "days_active"})
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something a person should look at. code: nullable_not, never, always, uncovered, shadowed, no_tests."""
+    """Something a person should look at."""
 
     segment: str
-    code: str
+    code: Lint
     severity: Severity
     sentence: str
 
 
 def lint(segments: Sequence[Segment], catalog: Catalog) -> list[Remark]:
-    """Return remarks on segments that were read without a fault, by segment."""
+    """Return remarks on segments that were read without a fault, by segment, each as grave as its segment says."""
     found = [remark for segment in segments for remark in _about(segment, catalog)]
     groups = {segment.group.group for segment in segments if segment.group}
     for group in sorted(groups):
         found += _about_group(group, segments, catalog)
+    return weighed(found, segments)
+
+
+def weighed(remarks: Iterable[Remark], segments: Sequence[Segment]) -> list[Remark]:
+    """Give each remark the severity that its segment states, and leave out what the segment ignores."""
+    stated = {segment.name: segment.lint for segment in segments}
+    found = []
+    for remark in remarks:
+        severity = stated.get(remark.segment, {}).get(remark.code, remark.severity)
+        if severity != "ignore":
+            found.append(replace(remark, severity=severity))
     return found
 
 

@@ -21,6 +21,7 @@ class Deciding:
     def __init__(self, segments: Sequence[Segment]) -> None:
         known: dict[ast.Node, ast.Node] = {}
         self.rules = {s.name: None if s.rule is None else ast.shared(s.rule, known) for s in segments}
+        self.static = {segment.name for segment in segments if segment.static}
         self.steps = steps(segments)
         self.ungrouped = {segment.name for segment in segments if segment.group is None}
         self.fallbacks = {s.fallback_of: s.name for s in segments if s.fallback_of}
@@ -52,6 +53,7 @@ class Deciding:
     ) -> frozenset[str]:
         """Return the names of the person's segments: the answer that `evaluate` gives for them.
 
+        A person is in the static segments that they are known to be in (`person.segments`).
         thresholds: the value of each percentile, scores: what they know of the population; both from the last run.
         """
         inside: set[str] = set()
@@ -60,7 +62,8 @@ class Deciding:
         for step in self.steps:
             if step.kind == "rule":
                 rule = self.rules[step.name]
-                if rule is not None and judge.holds(rule):
+                holds = rule is not None and judge.holds(rule)
+                if step.name in person.segments if step.name in self.static else holds:
                     held.add(step.name)
             elif step.kind == "group":
                 inside |= self._winner(step.name, held, judge)

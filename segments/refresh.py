@@ -25,6 +25,7 @@ from consentry.segments.clock import Clock
 from consentry.segments.edges import Edge, Edges, edges, merged
 from consentry.segments.evaluate import STATED, Evaluated, decide, decided, evaluate, finish, nodes_of
 from consentry.segments.features import CHOSEN, Query
+from consentry.segments.frozen import frozen
 from consentry.segments.limits import Limits
 from consentry.segments.membership import rosters
 from consentry.segments.people import ORDINALS
@@ -153,7 +154,7 @@ def _patched(whole: Population, segments: Sequence[Segment], affected: BitMap) -
         kept={},
     )
     decide(segments, some)
-    found = decided(segments, some)
+    found = decided(segments, some, frozen(warehouse, segments))
     warehouse.drop(CHOSEN)
     before = rosters(warehouse)
     return {

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
+from typing import Literal
 
 from consentry.segments import ast
 from consentry.segments.person import Plain
+
+Severity = Literal["info", "warning", "error"]
+# What may be remarked on a segment: see `lint`, and `unused` by the pipeline, which knows the syncs.
+Lint = Literal["nullable_not", "never", "always", "uncovered", "shadowed", "no_tests", "unused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Segment:
     """A named rule and what has to be known before anyone may use it.
 
     rule: None for the fallback of a group (`fallback_of`), which takes whoever no member of the group takes.
-    refresh: seconds. min_share: from 0 to 1, of the population.
+    refresh: seconds. min_share: from 0 to 1, of the population. static: who is in it is decided once. lint: how grave
+    a remark is here, where it is not what it usually is.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Segment:
     fallback_of: str | None = None
     holdout: Holdout | None = None
     examples: tuple[Example, ...] = ()
+    static: bool = False
+    lint: Mapping[Lint, Severity | Literal["ignore"]] = field(default_factory=dict)
 
     def smallest(self, population: int, usual_share: float = 0.0) -> int:
         """Return the number of members below which the segment is too small.

@@ -44,6 +44,7 @@ def fingerprint(segments: Sequence[Segment], catalog: Catalog, served: Mapping[s
             None if segment.group is None else (segment.group.group, segment.group.priority),
             None if segment.group is None or segment.group.score is None else spell_value(segment.group.score),
             segment.fallback_of,
+            segment.static,
         )
         for segment in sorted(segments, key=lambda segment: segment.name)
     ]

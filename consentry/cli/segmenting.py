@@ -30,13 +30,17 @@ def segment() -> None:
 @app.command("lint")
 def lint_command(
     job: JobArgument,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is a warning.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is a warning, too.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Name what is right by the language and probably not meant: dead rules, gaps of ladders, loose nots."""
+    """Name what is right by the language and probably not meant: dead rules, gaps of ladders, loose nots.
+
+    Exits with 1 when there is an error.
+    """
     found = segmenting.lint_segments(load_job(job))
     emit(output, {"remarks": found}, lambda: _show("Remarks", found, "nothing to remark"))
-    raise typer.Exit(1 if strict and any(item["severity"] == "warning" for item in found) else 0)
+    grave = {"error", "warning"} if strict else {"error"}
+    raise typer.Exit(1 if any(item["severity"] in grave for item in found) else 0)
 
 
 @app.command("test")

@@ -53,7 +53,7 @@ def _place(document: Document, loc: Iterable[str | int]) -> Where:
     """Drop the steps that pydantic adds for unions and the like, which are not in the file."""
     where: Where = ()
     for step in loc:
-        if (*where, step) in document.lines:
+        if document.has((*where, step)):
             where = (*where, step)
     return where
 
@@ -83,7 +83,7 @@ def _keys_at(model: type[BaseModel], where: Where) -> set[str]:
 
 
 def _literal_secrets(document: Document, model: type[BaseModel]) -> Iterator[Where]:
-    for where in sorted(document.literal, key=document.line):
+    for where in sorted(document.literals(), key=document.line):
         if where and any(_holds_secret(annotation) for annotation in _annotations_at(model, where)):
             yield where
 

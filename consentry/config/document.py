@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +31,45 @@ _WORDS_READ_AS_BOOLEAN = re.compile(r"(?i:yes|no|on|off|y|n)")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML file as plain data, and the line on which each of its values stands."""
+    """One YAML file, or a part of it, as plain data, and the line on which each of its values stands.
+
+    base: where in the file the part begins; lines and literals are those of the file.
+    """
 
     path: Path
     data: Any  # whatever the YAML holds, until a model gives it a type
-    lines: dict[Where, int] = field(repr=False)
+    lines: Mapping[Where, int] = field(repr=False)
     # Values written out in the file (not ${VAR}): where a secret is meant they are literal secrets.
     literal: frozenset[Where] = field(default=frozenset(), repr=False)
+    base: Where = ()
 
     def line(self, where: Where) -> int:
         """Return the line of the value at `where`, or of the nearest value around it."""
-        while where and where not in self.lines:
-            where = where[:-1]
-        return self.lines.get(where, 1)
+        whole = self.base + where
+        while whole and whole not in self.lines:
+            whole = whole[:-1]
+        return self.lines.get(whole, 1)
+
+    def has(self, where: Where) -> bool:
+        """Tell whether there is a value at `where`."""
+        return self.base + where in self.lines
+
+    def literals(self) -> Iterator[Where]:
+        """Yield where values of this part are written out."""
+        waiting: list[tuple[Where, Any]] = [((), self.data)]
+        while waiting:
+            where, value = waiting.pop()
+            if self.base + where in self.literal:
+                yield where
+            inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            waiting.extend(((*where, step), part) for step, part in inner)
 
     def at(self, *where: str | int) -> Document:
-        """Return the part of the document at `where`, its lines kept."""
+        """Return the part of the document at `where`."""
         data = self.data
         for step in where:
             data = data[step]
-        depth = len(where)
-        lines = {path[depth:]: line for path, line in self.lines.items() if path[:depth] == where}
-        literal = frozenset(path[depth:] for path in self.literal if path[:depth] == where)
-        return Document(self.path, data, lines, literal)
+        return replace(self, data=data, base=self.base + where)
 
 
 def read_document(path: Path, faults: Faults, *, env: dict[str, str] | None = None) -> Document | None:

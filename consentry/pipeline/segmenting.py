@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ from consentry.segments.evaluate import preview
 from consentry.segments.examples import run_tests
 from consentry.segments.holdout import is_held_out
 from consentry.segments.limits import crowded
-from consentry.segments.lint import lint
+from consentry.segments.lint import Remark, lint, weighed
 from consentry.segments.membership import rosters
 from consentry.segments.overlap import alike, pairs
 from consentry.segments.people import ordinals_named
@@ -43,18 +44,14 @@ Told = dict[str, Any]
 
 def lint_segments(loaded: Loaded) -> list[Told]:
     """Return what is probably not meant in the rules, and what is too much for one destination."""
-    found = [
-        {"segment": item.segment, "code": item.code, "severity": item.severity, "sentence": item.sentence}
-        for item in lint(loaded.segments, loaded.catalog)
-    ]
+    used = {sync.segment for sync in loaded.job.syncs.values()}
+    sentence = "No sync uses the segment, so that nothing comes of it."
+    unused = [Remark(s.name, "unused", "info", sentence) for s in loaded.segments if s.name not in used]
+    remarks = [*lint(loaded.segments, loaded.catalog), *weighed(unused, loaded.segments)]
+    found: list[Told] = [asdict(remark) for remark in remarks]
     counts = Counter(sync.destination for sync in loaded.job.syncs.values())
     for _, sentence in crowded(counts, loaded.job.segment_limits).values():
         found.append({"segment": "", "code": "crowded", "severity": "warning", "sentence": sentence})
-    used = {sync.segment for sync in loaded.job.syncs.values()}
-    for segment in loaded.segments:
-        if segment.name not in used:
-            sentence = "No sync uses the segment, so that nothing comes of it."
-            found.append({"segment": segment.name, "code": "unused", "severity": "info", "sentence": sentence})
     return found
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consentry.config import Faults
 from consentry.errors import ConfigError
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check
+from consentry.segments.files import read_segments
 from consentry.segments.parse import MAX_LENGTH, RuleError, parse
 from consentry.segments.person import Event, Person
 from consentry.warehouse import DuckDBWarehouse
+from tests.segments.conftest import Decide, Populate
 
 
 def sentences(rule: str, catalog: Catalog) -> list[str]:
@@ -145,6 +149,27 @@ def test_1000_rules_are_read_and_checked_in_bounded_time(catalog: Catalog) -> No
         rule = f"age between {n} and {n + 9} and count(purchase where category == 'c{n}', last {n % 90 + 1} days) >= 3"
         assert check(parse(rule), catalog) == []
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.slow
+def test_10000_rules_are_read_and_evaluated_in_bounded_time(
+    tmp_path: Path, populate: Populate, decide: Decide, catalog: Catalog
+) -> None:
+    begun = time.process_time()
+    for file in range(4):
+        entries = "".join(
+            f"- {{segment: s{n}, description: t, purpose: ads, rule: 'age == {n % 80} and count(login, last"
+            f" {n % 90 + 1} days) >= {n % 7}'}}\n"
+            for n in range(file, 10_000, 4)
+        )
+        (tmp_path / f"{file}.yaml").write_text(f"segments:\n{entries}", encoding="utf-8")
+    faults = Faults()
+    segments = read_segments(tmp_path, catalog, faults)
+    faults.check()
+    populate({f"p{age}": Person({"age": age}, []) for age in range(80)})
+    found = decide(segments)
+    assert sum(found.members.values()) == sum(n % 7 == 0 for n in range(10_000))
+    assert time.process_time() - begun < 120
 
 
 @given(st.text(max_size=60))

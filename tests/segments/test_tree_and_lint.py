@@ -148,3 +148,13 @@ def test_a_step_of_a_ladder_that_nobody_reaches_is_named(write: Write, catalog: 
         for n, (name, rule) in enumerate({"all": "age > 10", "some": "age > 20"}.items())
     )
     assert ("some", "shadowed") in remarks(write, catalog, text)
+
+
+def test_a_segment_says_how_grave_a_remark_is(write: Write, catalog: Catalog) -> None:
+    text = one("not age > 30").replace("rule:", "lint: {nullable_not: error, no_tests: ignore}, rule:")
+    assert [(remark.code, remark.severity) for remark in lint(write(text), catalog)] == [("nullable_not", "error")]
+
+
+def test_an_unknown_lint_is_refused(write: Write) -> None:
+    with pytest.raises(ConfigError, match="nullable_nott"):
+        write(one("age > 30").replace("rule:", "lint: {nullable_nott: error}, rule:"))
