@@ -111,6 +111,10 @@ class ActiveCampaign(HttpDestination[ActiveCampaignConfig]):
         for place in places.values():
             halving(leave, [place], outcomes)
 
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the address: another one makes another contact."""
+        return {"email": value} if (value := _email(row)) else {}
+
     def _synced(self, row: Row, tags: Mapping[str, str]) -> str:
         """Upsert one contact by e-mail and return its number."""
         contact: dict[str, Any] = {"email": _email(row)}

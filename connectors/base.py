@@ -27,7 +27,7 @@ from pydantic import ConfigDict
 
 from consentry.config import Model
 from consentry.connectors.quota import Limit
-from consentry.model.batch import Batch, Operation
+from consentry.model.batch import Batch, Operation, Row
 
 # Where a source continues: plain JSON, kept with the data it describes.
 State = Mapping[str, Any]
@@ -138,7 +138,14 @@ class Unknown:
     """Nobody knows whether the row was taken: the answer was lost."""
 
 
-Outcome = Ok | Skipped | Rejected | Retry | Unknown
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The row was accepted and is applied later; job: what the destination calls the work it is part of."""
+
+    job: str
+
+
+Outcome = Ok | Skipped | Rejected | Retry | Unknown | Pending
 
 
 @runtime_checkable
@@ -230,6 +237,41 @@ class Removes(Protocol):
 
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Take the people of a batch out of its audience: one outcome a row; one not in it is Ok."""
+        ...
+
+
+@runtime_checkable
+class Polls(Protocol):
+    """A destination that accepts rows and applies them later: its `write` and `remove` yield Pending and do not wait.
+
+    The job is journalled with its rows, and asked about until it has ended: in the run that began it, or in a later
+    one when that run was cut off or its wait was used up.
+    """
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a run waits for jobs, in all; it ends as paused then."""
+        ...
+
+    def poll(self, job: str, batch: Batch) -> Sequence[Outcome] | None:
+        """Say what became of a job: one outcome a row, none of them Pending; None while it is under way.
+
+        batch: the rows of the job in the order in which they were sent, without their fields. Nothing is sent, and
+        a job that the destination does not know any more is Unknown. Raises as `write` does.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsByValue(Protocol):
+    """A destination that finds people by what they were sent with, and has no lasting name of its own for them.
+
+    The ledger keeps that, sealed: who changes an address is taken out under the old one first, and who is gone from
+    our side can still be taken out.
+    """
+
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return those of a row's identifiers by which the person would be found there."""
         ...
 
 

@@ -94,6 +94,11 @@ class Braze(HttpDestination[BrazeConfig]):
         for place in places:
             outcomes.settle(place, Ok() if taken else Unknown())
 
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the identifier by which Braze knows people."""
+        name = self.config.identifier
+        return {name: value} if (value := row.identifiers.get(name)) else {}
+
     def _key(self, row: Row) -> str | None:
         return row.identifiers.get(self.config.identifier)
 

@@ -84,6 +84,11 @@ class CustomerIo(HttpDestination[CustomerIoConfig]):
             self._segment(batch.audience, "remove", keys)
         outcomes.settle_rest(Ok())
 
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the identifier by which Customer.io knows people."""
+        name = self.config.identifier or self.config.id_type
+        return {name: value} if (value := row.identifiers.get(name)) else {}
+
     def _key(self, row: Row) -> str | None:
         return row.identifiers.get(self.config.identifier or self.config.id_type)
 

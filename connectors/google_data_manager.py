@@ -4,8 +4,8 @@ Identifiers come hashed by the policy (`match_sha256`, rules `google@2026-11`). 
 consent is what the row says: the fields `ad_user_data` and `ad_personalization`, which the policy names under
 `signals`, hold the word of the ledger, and only the word `granted` becomes CONSENT_GRANTED. One request holds people
 of one answer alone, because Google reads the settings of a request as those of all its people
-(support.google.com/google-ads/answer/14310715). Accepted is not applied: the status of each request is asked for
-until it is final.
+(support.google.com/google-ads/answer/14310715). Accepted is not applied: rows are pending until the
+status of their request is final.
 """
 
 from __future__ import annotations
@@ -19,9 +19,19 @@ from typing import Any, ClassVar, Literal
 import httpx
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, HashRules, Ok, Rejected, Retry, Unknown
+from consentry.connectors.base import (
+    Capabilities,
+    ConnectorConfig,
+    HashRules,
+    Ok,
+    Outcome,
+    Pending,
+    Rejected,
+    Retry,
+    Unknown,
+)
 from consentry.connectors.google_login import google_login
-from consentry.connectors.http import BaseUrl
+from consentry.connectors.http import BaseUrl, HttpFailed, failing_as
 from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, code_in, objects, shaped
 from consentry.connectors.quota import Limit
 from consentry.errors import DestinationFailed
@@ -34,7 +44,8 @@ SIGNALS = {"ad_user_data": "adUserData", "ad_personalization": "adPersonalizatio
 _PASSING = frozenset({"PROCESSING_ERROR_REASON_INTERNAL_ERROR", "PROCESSING_ERROR_REASON_UNSPECIFIED"})
 _PREFIX = "PROCESSING_ERROR_REASON_"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FIRST_POLL, _POLL_CAP, _AGAIN_SECONDS = 2.0, 60.0, 60.0
+_AGAIN_SECONDS = 60.0
+_FINAL = frozenset({"SUCCESS", "FAILED", "PARTIAL_SUCCESS"})
 Signals = tuple[tuple[str, str], ...]
 
 
@@ -57,7 +68,9 @@ class GoogleDataManagerConfig(HttpConfig):
         default="refuse",
         description="What becomes of people of whom ad_user_data is not known; Google takes them as not consenting.",
     )
-    patience_seconds: float = Field(default=600.0, gt=0, description="How long a request's status is waited for.")
+    patience_seconds: float = Field(
+        default=600.0, gt=0, description="How long a run waits for its requests to be final."
+    )
 
 
 class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
@@ -65,8 +78,7 @@ class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
 
     Proof level A: Google's discovery document (datamanager v1) and its own Python package for the same messages,
     against a simulator; no live account. Limits: 10,000 people and 10 identifiers each a request stand in the
-    documentation only; a request that is not final in time leaves its rows unknown, and they are sent again; who
-    changes an address is added under the new one, and the old one stays until somebody takes it out.
+    documentation only. Names and addresses only make a match surer: nobody is taken out by them.
     """
 
     Config: ClassVar[type[ConnectorConfig]] = GoogleDataManagerConfig
@@ -122,19 +134,33 @@ class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
                 outcomes.settle(place, Rejected("consent_not_known", "ad_user_data"))
             else:
                 groups[said].append(place)
-        sent = [
-            (places, self._request("ingest", batch.audience, [members[place] for place in places], dict(said)))
-            for said, places in groups.items()
-        ]
-        for places, request in sent:
-            self._await(request, places, outcomes)
+        for said, places in groups.items():
+            self._request("ingest", batch.audience, {place: members[place] for place in places}, dict(said), outcomes)
 
     def take_out(self, batch: Batch, outcomes: Outcomes) -> None:
         """Remove people; a consent that ended needs this, for a later denial removes nobody."""
         members = self._members(batch.rows, outcomes)
         if members:
-            request = self._request("remove", batch.audience, list(members.values()), {})
-            self._await(request, list(members), outcomes)
+            self._request("remove", batch.audience, members, {}, outcomes)
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a run waits for requests to be final."""
+        return self.config.patience_seconds
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Read the status of a request; None while it is not final."""
+        outcomes = Outcomes(batch.rows)
+        with failing_as(DestinationFailed):
+            found = self._status(job)
+        if found is not None and found.get("requestStatus") not in _FINAL:
+            return None
+        _settle(found or {}, range(len(batch.rows)), outcomes)
+        return list(outcomes)
+
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the hashes by which Google finds somebody."""
+        return {name: value for name, value in row.identifiers.items() if value}
 
     def _members(self, rows: Sequence[Row], outcomes: Outcomes) -> dict[int, dict[str, Any]]:
         """Return the member that each row makes, by its place; the others are settled."""
@@ -149,20 +175,40 @@ class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
                 made[place] = {"userData": {"userIdentifiers": identifiers[:IDENTIFIERS_MAX]}}
         return made
 
-    def _request(self, verb: str, audience: str, members: Sequence[Mapping[str, Any]], said: Mapping[str, str]) -> str:
+    def _request(
+        self,
+        verb: str,
+        audience: str,
+        members: Mapping[int, Mapping[str, Any]],
+        said: Mapping[str, str],
+        outcomes: Outcomes,
+    ) -> None:
+        """Send members, by their rows' places; the rows are pending then."""
         body: dict[str, Any] = {
             "destinations": [self._destination(audience)],
-            "audienceMembers": list(members),
+            "audienceMembers": list(members.values()),
             "encoding": "HEX",
         }
         if verb == "ingest":
             body["termsOfService"] = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
             if said:
                 body["consent"] = dict(said)
-        answer = shaped(
-            self.http.request("POST", f"/v1/audienceMembers:{verb}", body=body, repeatable=True), self.vendor
-        )
-        return str(answer.get("requestId") or "")
+        path = f"/v1/audienceMembers:{verb}"
+        answer = shaped(self.http.request("POST", path, body=body, repeatable=True), self.vendor)
+        request = answer.get("requestId")
+        for place in members:
+            # Without its name nobody can ask what became of a request.
+            outcomes.settle(place, Pending(request) if isinstance(request, str) and request else Unknown())
+
+    def _status(self, request: str) -> dict[str, Any] | None:
+        """Return the status of a request at its one destination; None when Google does not know it any more."""
+        try:
+            answer = self.http.request("GET", "/v1/requestStatus:retrieve", params={"requestId": request})
+        except HttpFailed as failed:
+            if failed.status != 404:
+                raise
+            return None
+        return next(iter(objects(shaped(answer, self.vendor).get("requestStatusPerDestination"))), {})
 
     def _destination(self, audience: str) -> dict[str, Any]:
         kind = self.config.account_type
@@ -173,20 +219,6 @@ class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
         if self.config.login_customer_id:
             made["loginAccount"] = {"accountType": kind, "accountId": self.config.login_customer_id}
         return made
-
-    def _await(self, request: str, places: Sequence[int], outcomes: Outcomes) -> None:
-        """Ask for a request's status until it is final, and settle its rows by it."""
-        pause, waited, found = _FIRST_POLL, 0.0, dict[str, Any]()
-        while request and waited < self.config.patience_seconds:
-            self._sleep(pause)
-            waited += pause
-            pause = min(pause * 2, _POLL_CAP)
-            params = {"requestId": request}
-            answer = shaped(self.http.request("GET", "/v1/requestStatus:retrieve", params=params), self.vendor)
-            found = next(iter(objects(answer.get("requestStatusPerDestination"))), {})
-            if found.get("requestStatus") in ("SUCCESS", "FAILED", "PARTIAL_SUCCESS"):
-                break
-        _settle(found, places, outcomes)
 
 
 def signals(row: Row) -> Signals:

@@ -85,6 +85,11 @@ class Iterable(HttpDestination[IterableConfig]):
         body = {"subscribers": [{self.config.id_type: key} for key in places], "channelUnsubscribe": False}
         self._call("unsubscribe", batch.audience, body, places, outcomes, gone=Ok())
 
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the identifier by which Iterable knows people."""
+        name = self.config.identifier or self.config.id_type
+        return {name: value} if (value := row.identifiers.get(name)) else {}
+
     def _key(self, row: Row) -> str | None:
         value = row.identifiers.get(self.config.identifier or self.config.id_type)
         return value.lower() if value and self.config.id_type == "email" else value

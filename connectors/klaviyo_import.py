@@ -8,35 +8,36 @@ from typing import Any
 from urllib.parse import quote
 
 from consentry.connectors.base import Ok, Outcome, Rejected, Retry, Unknown
-from consentry.connectors.http import Answer, HttpClient
+from consentry.connectors.http import Answer, HttpClient, HttpFailed
 from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity
 from consentry.errors import DestinationFailed
 
 Pages = Callable[[str, Mapping[str, str], str], Iterator[list[dict[str, Any]]]]
 _PLACE = re.compile(r"/data/attributes/profiles/data/(\d+)(?:/attributes/([a-z_]+))?")
-_FIRST_POLL, _POLL_CAP = 0.25, 10.0
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _RETRY_SECONDS = 60.0
 
 
 class ImportJob:
-    """One job that Klaviyo accepted. patience: how many seconds it is waited for."""
+    """One job that Klaviyo accepted."""
 
-    def __init__(
-        self, http: HttpClient, accepted: Answer, pages: Pages, *, patience: float, sleep: Callable[[float], None]
-    ) -> None:
-        self._http, self._pages, self._patience, self._sleep = http, pages, patience, sleep
-        self._about = _attributes(accepted)
-        self._path = f"/api/profile-bulk-import-jobs/{quote(str(accepted.body['data'].get('id')), safe='')}"
+    def __init__(self, http: HttpClient, job: str, pages: Pages) -> None:
+        self._http, self._pages = http, pages
+        self._path = f"/api/profile-bulk-import-jobs/{quote(job, safe='')}"
 
-    def outcomes(self, profiles: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-        """Wait for the end and return one outcome a profile, in their order.
+    def outcomes(self, profiles: Sequence[Mapping[str, Any]]) -> list[Outcome] | None:
+        """Return one outcome a profile, in the order in which they were sent; None while the job is under way.
 
-        Refused ones are Rejected with Klaviyo's code; of those it did not report, Unknown when the job did not
-        end in time, Retry when it was cancelled.
+        Refused ones are Rejected with Klaviyo's code; those that it did not report are Unknown, or Retry when the job
+        was cancelled. A job that Klaviyo has forgotten says nothing of anybody.
         """
-        status = self._wait()
-        refused = self._refused(profiles) if status == "cancelled" or self._about.get("failed_count") != 0 else {}
+        about = self._about()
+        if about is None:
+            return [Unknown() for _ in profiles]
+        status = str(about.get("status"))
+        if status not in ("complete", "cancelled"):
+            return None
+        refused = self._refused(profiles) if status == "cancelled" or about.get("failed_count") != 0 else {}
         ids = self._ids(profiles, refused)
         missing: Outcome = Retry(_RETRY_SECONDS) if status == "cancelled" else Unknown()
         found: list[Outcome] = []
@@ -46,15 +47,15 @@ class ImportJob:
             found.append(refused.get(place) or (Ok(id) if id else missing))
         return found
 
-    def _wait(self) -> str:
-        """Ask for the job until it has ended; return its status."""
-        pause, waited = _FIRST_POLL, 0.0
-        while (status := str(self._about.get("status"))) not in ("complete", "cancelled") and waited < self._patience:
-            self._sleep(pause)
-            waited += pause
-            pause = min(pause * 2, _POLL_CAP)
-            self._about = _attributes(self._http.request("GET", self._path, operation="import_job"))
-        return status
+    def _about(self) -> Mapping[str, Any] | None:
+        try:
+            about: Mapping[str, Any] = _resource(self._http.request("GET", self._path, operation="import_job"))
+        except HttpFailed as failed:
+            if failed.status != 404:
+                raise
+            return None
+        attributes: Mapping[str, Any] = about["attributes"]
+        return attributes
 
     def _refused(self, profiles: Sequence[Mapping[str, Any]]) -> dict[int, Outcome]:
         places = {identity(made["attributes"]): place for place, made in enumerate(profiles)}
@@ -96,9 +97,13 @@ def matches(answer: Answer) -> list[dict[str, Any]]:
     return found
 
 
-def _attributes(answer: Answer) -> Mapping[str, Any]:
+def job_id(accepted: Answer) -> str:
+    """Return the id of a job that was just accepted."""
+    return str(_resource(accepted).get("id"))
+
+
+def _resource(answer: Answer) -> Mapping[str, Any]:
     data = answer.body.get("data") if isinstance(answer.body, Mapping) else None
     if not isinstance(data, Mapping) or not isinstance(data.get("attributes"), Mapping):
         raise DestinationFailed("Klaviyo answered something that is not its API. Check base_url.", code="garbage")
-    attributes: Mapping[str, Any] = data["attributes"]
-    return attributes
+    return data

@@ -15,11 +15,19 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Outcome, Rejected
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Outcome, Pending, Rejected, Unknown
 from consentry.connectors.http import BaseUrl, HttpFailed, failing_as
-from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, basic, objects, shaped
-from consentry.connectors.mailchimp_batch import run_batch
-from consentry.errors import DestinationFailed
+from consentry.connectors.http_destination import (
+    REFUSALS,
+    HttpConfig,
+    HttpDestination,
+    Outcomes,
+    basic,
+    objects,
+    shaped,
+)
+from consentry.connectors.mailchimp_batch import ended, start
+from consentry.errors import ConsentryError, DestinationFailed, RetryLater
 from consentry.model.batch import Batch, Row
 
 BATCH_MAX = 500
@@ -39,7 +47,7 @@ class MailchimpConfig(HttpConfig):
         description="With which status people join the list who are not on it; pending asks them to confirm."
         " Use subscribed only for a purpose whose basis is consent.",
     )
-    patience_seconds: float = Field(default=600.0, gt=0, description="How long a batch operation is waited for.")
+    patience_seconds: float = Field(default=600.0, gt=0, description="How long a run waits for its batches.")
 
     @model_validator(mode="before")
     @classmethod
@@ -90,18 +98,49 @@ class Mailchimp(HttpDestination[MailchimpConfig]):
         self.http.request("GET", _segment(audience))
 
     def send(self, batch: Batch, outcomes: Outcomes) -> None:
-        """Bring the list up to date, then put who is on it into the segment."""
+        """Put who is missing on the list and everybody into the segment; then a batch writes the members' fields."""
         list_id = _parts(batch.audience)[0]
         places = outcomes.keyed(_email, "email")
-        if any(row.fields for row in batch.rows):
-            self._keep(list_id, places, outcomes)
-        elif self.config.new_members != "never":
-            self._add_to_list(list_id, places, outcomes)
-        still = {email: place for email, place in places.items() if place in set(outcomes.open())}
-        if batch.operation == "add" and still:
-            self._join(batch.audience, still, outcomes)
+        made: set[str] = set()
+        joined: list[str] = []
+        if batch.operation == "add":
+            if places and self.config.new_members != "never":
+                made = self._add_to_list(list_id, places, outcomes)
+            still = _open(places, outcomes)
+            if still:
+                self._join(batch.audience, still, outcomes)
+            joined = list(_open(places, outcomes))
+        still = _open(places, outcomes)
+        try:
+            self._keep(list_id, {email: place for email, place in still.items() if email not in made}, outcomes)
+        except (HttpFailed, RetryLater) as failure:
+            self._joined_for_nothing(batch.audience, joined, places, failure, outcomes)
+            raise
         for email, place in still.items():
             outcomes.settle(place, Ok(subscriber_hash(email)))
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a run waits for batches."""
+        return self.config.patience_seconds
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Read what a batch did with the fields of members; one whose fields were refused does not stay."""
+        with failing_as(DestinationFailed):
+            found = ended(self.http, job, len(batch.rows))
+        if found is None:
+            return None
+        emails = [_email(row) or "" for row in batch.rows]
+        refused = [email for email, one in zip(emails, found, strict=True) if isinstance(one, Rejected)]
+        if refused and batch.operation == "add":
+            with failing_as(DestinationFailed):
+                self._change(batch.audience, {"members_to_remove": refused})
+        names = [subscriber_hash(email) for email in emails]
+        return [Ok(name) if isinstance(one, Ok) else one for name, one in zip(names, found, strict=True)]
+
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the address: a member's name is made of it."""
+        return {"email": value} if (value := row.identifiers.get("email")) else {}
 
     def take_out(self, batch: Batch, outcomes: Outcomes) -> None:
         """Take people out of the segment; they stay on the list as they are."""
@@ -120,40 +159,54 @@ class Mailchimp(HttpDestination[MailchimpConfig]):
             return frozenset(key for key in wanted if self._is_in(audience, key))
 
     def _keep(self, list_id: str, places: Mapping[str, int], outcomes: Outcomes) -> None:
-        """Write merge fields: an upsert that leaves the status of members alone, or an update of members only."""
-        new = self.config.new_members
-        operations = []
-        for email, place in places.items():
-            row = outcomes.rows[place]
-            member: dict[str, Any] = {"merge_fields": _merge_fields(row)}
-            if new != "never":
-                member = {"email_address": email, "status_if_new": new, **member}
-            operations.append(
-                {
-                    "method": "PATCH" if new == "never" else "PUT",
-                    # Without /3.0, and with a body that is text (APIv3-examples #26, #28).
-                    "path": f"/lists/{quote(list_id, safe='')}/members/{subscriber_hash(email)}",
-                    "operation_id": str(place),
-                    "body": json.dumps(member),
-                }
-            )
-        for place, outcome in self._run(operations).items():
-            if not isinstance(outcome, Ok):
-                outcomes.settle(place, outcome)
+        """Start a batch that writes the merge fields of members and leaves their status alone; their rows pend."""
+        due = [(email, place) for email, place in places.items() if outcomes.rows[place].fields]
+        operations = [
+            {
+                "method": "PATCH",
+                # Without /3.0, and with a body that is text (APIv3-examples #26, #28).
+                "path": f"/lists/{quote(list_id, safe='')}/members/{subscriber_hash(email)}",
+                "operation_id": str(number),
+                "body": json.dumps({"merge_fields": _merge_fields(outcomes.rows[place])}),
+            }
+            for number, (email, place) in enumerate(due)
+        ]
+        if operations:
+            job = start(self.http, operations)
+            for _, place in due:
+                outcomes.settle(place, Pending(job))
 
-    def _run(self, operations: Sequence[Mapping[str, str]]) -> dict[int, Outcome]:
-        return run_batch(self.http, operations, patience=self.config.patience_seconds, sleep=self._sleep)
+    def _joined_for_nothing(
+        self,
+        audience: str,
+        joined: Sequence[str],
+        places: Mapping[str, int],
+        failure: ConsentryError,
+        outcomes: Outcomes,
+    ) -> None:
+        """Leave nobody in the segment of whom the ledger will not know: refused rows go, of others nobody knows."""
+        if isinstance(failure, HttpFailed) and failure.status in REFUSALS:
+            if joined:
+                self._change(audience, {"members_to_remove": joined})
+            return
+        for email in joined:
+            outcomes.settle(places[email], Unknown())
 
-    def _add_to_list(self, list_id: str, places: Mapping[str, int], outcomes: Outcomes) -> None:
-        """Add who is not on the list; without `update_existing` nobody's status changes."""
-        status = self.config.new_members
-        body = {"members": [{"email_address": email, "status": status} for email in places], "update_existing": False}
+    def _add_to_list(self, list_id: str, places: Mapping[str, int], outcomes: Outcomes) -> set[str]:
+        """Add who is not on the list, with their fields; without `update_existing` nobody's status changes."""
+        members = [self._member(email, outcomes.rows[place]) for email, place in places.items()]
         path = f"/3.0/lists/{quote(list_id, safe='')}"
+        body = {"members": members, "update_existing": False}
         answer = shaped(self.http.request("POST", path, body=body, repeatable=True), self.vendor)
         for error in objects(answer.get("errors")):
             place = places.get(str(error.get("email_address")).lower())
             if place is not None and error.get("error_code") != "ERROR_CONTACT_EXISTS":
                 outcomes.settle(place, Rejected(_why(error)))
+        return {str(one.get("email_address")).lower() for one in objects(answer.get("new_members"))}
+
+    def _member(self, email: str, row: Row) -> dict[str, Any]:
+        made: dict[str, Any] = {"email_address": email, "status": self.config.new_members}
+        return made | ({"merge_fields": _merge_fields(row)} if row.fields else {})
 
     def _join(self, audience: str, places: Mapping[str, int], outcomes: Outcomes) -> None:
         answer = shaped(self._change(audience, {"members_to_add": list(places)}), self.vendor)
@@ -162,7 +215,8 @@ class Mailchimp(HttpDestination[MailchimpConfig]):
         silent = {subscriber_hash(email): place for email, place in places.items() if email not in added}
         there = self.lookup(audience, silent) if silent else frozenset()
         for key, place in silent.items():
-            outcomes.settle(place, Ok(key) if key in there else Rejected("not_on_list", "email"))
+            if key not in there:
+                outcomes.settle(place, Rejected("not_on_list", "email"))
 
     def _change(self, audience: str, body: Mapping[str, Sequence[str]]) -> Any:
         return self.http.request("POST", _segment(audience), body=body, repeatable=True)
@@ -205,6 +259,11 @@ def subscriber_hash(email: str) -> str:
 def _email(row: Row) -> str | None:
     value = row.identifiers.get("email")
     return value.lower() if value else None
+
+
+def _open(places: Mapping[str, int], outcomes: Outcomes) -> dict[str, int]:
+    still = set(outcomes.open())
+    return {key: place for key, place in places.items() if place in still}
 
 
 def _merge_fields(row: Row) -> dict[str, Any]:

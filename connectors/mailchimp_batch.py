@@ -1,19 +1,18 @@
-"""Run operations as one Mailchimp batch, and read the status of each from the archive of its results."""
+"""Hand operations to Mailchimp as one batch, and read the status of each from the archive of its results."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from consentry.connectors.base import Ok, Outcome, Rejected, Retry, Unknown
-from consentry.connectors.http import AnswerLost, HttpClient
+from consentry.connectors.http import AnswerLost, HttpClient, HttpFailed
 from consentry.connectors.http_destination import shaped
 
-_FIRST_POLL, _POLL_CAP = 1.0, 20.0
 _MEMBER_BYTES = 200_000_000
 _TITLES = {
     "Member In Compliance State": "compliance_state",
@@ -23,33 +22,30 @@ _TITLES = {
 }
 
 
-def run_batch(
-    http: HttpClient,
-    operations: Sequence[Mapping[str, str]],
-    *,
-    patience: float,
-    sleep: Callable[[float], None],
-) -> dict[int, Outcome]:
-    """Carry out operations whose `operation_id` is a row's place; return the outcome of each, in no order.
-
-    Those of which the results say nothing are Unknown, as are all when the batch does not end in time.
-    """
-    found: dict[int, Outcome] = {int(one["operation_id"]): Unknown() for one in operations}
-    if not operations:
-        return found
+def start(http: HttpClient, operations: Sequence[Mapping[str, str]]) -> str:
+    """Hand over operations, whose `operation_id` is their place among them, and return the name of the batch."""
     body = {"operations": [dict(one) for one in operations]}
-    about = shaped(http.request("POST", "/3.0/batches", body=body, repeatable=True), http.vendor)
-    path, pause, waited = f"/3.0/batches/{about.get('id')}", _FIRST_POLL, 0.0
-    while about.get("status") != "finished" and waited < patience:
-        sleep(pause)
-        waited += pause
-        pause = min(pause * 2, _POLL_CAP)
-        about = shaped(http.request("GET", path), http.vendor)
-    if about.get("status") == "finished":
-        for item in _results(http, str(about.get("response_body_url"))):
-            place = item.get("operation_id")
-            if isinstance(place, str) and place.isdigit() and int(place) in found:
-                found[int(place)] = _outcome(item)
+    return str(shaped(http.request("POST", "/3.0/batches", body=body, repeatable=True), http.vendor).get("id"))
+
+
+def ended(http: HttpClient, batch: str, count: int) -> list[Outcome] | None:
+    """Return the outcome of each operation of a batch, by its place; None while it is under way.
+
+    Those of which the results say nothing are Unknown, as are all when Mailchimp does not know the batch any more.
+    """
+    found: list[Outcome] = [Unknown()] * count
+    try:
+        about = shaped(http.request("GET", f"/3.0/batches/{quote(batch, safe='')}"), http.vendor)
+    except HttpFailed as failed:
+        if failed.status != 404:
+            raise
+        return found
+    if about.get("status") != "finished":
+        return None
+    for item in _results(http, str(about.get("response_body_url"))):
+        place = item.get("operation_id")
+        if isinstance(place, str) and place.isdigit() and int(place) < count:
+            found[int(place)] = _outcome(item)
     return found
 
 

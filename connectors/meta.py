@@ -63,8 +63,7 @@ class Meta(HttpDestination[MetaConfig]):
     Proof level C: the payload of the vendor's own package (facebook-business 26.0.3) and its documentation, against
     a simulator; the published type is opaque, and no live account was used. Limits: one request is one upload
     session of at most 10,000 people; entries that Meta cannot read are found by halving; an audience that Meta
-    thinks too small cannot be shrunk (grouparoo PR #1108); who changes an address is added under the new one, and
-    the old one stays until somebody takes it out.
+    thinks too small cannot be shrunk (grouparoo PR #1108).
     """
 
     Config: ClassVar[type[ConnectorConfig]] = MetaConfig
@@ -99,6 +98,10 @@ class Meta(HttpDestination[MetaConfig]):
     def take_out(self, batch: Batch, outcomes: Outcomes) -> None:
         """Remove people by the same values."""
         self._upload("DELETE", batch, outcomes)
+
+    def known_by(self, row: Row) -> Mapping[str, str]:
+        """Return the values by which Meta finds somebody."""
+        return {name: value for name, value in row.identifiers.items() if value and _key(name) in FINDS}
 
     def _upload(self, method: str, batch: Batch, outcomes: Outcomes) -> None:
         made = {place: _values(row) for place, row in enumerate(batch.rows)}
@@ -147,10 +150,14 @@ def _values(row: Row) -> dict[str, str]:
     """Return what a row says in Meta's keys; what is empty is left out."""
     found: dict[str, str] = {}
     for name, value in {**row.fields, **row.identifiers}.items():
-        key = SCHEMA.get(name.removesuffix("_sha256").lower()) or (name if name in SCHEMA.values() else None)
+        key = _key(name)
         if key and value is not None and value != "":
             found[key] = str(value)
     return found
+
+
+def _key(name: str) -> str | None:
+    return SCHEMA.get(name.removesuffix("_sha256").lower()) or (name if name in SCHEMA.values() else None)
 
 
 def _fits(key: str, value: str) -> bool:

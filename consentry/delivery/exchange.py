@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from consentry.connectors.base import Destination, Ok, Outcome, Rejected, Removes, Retry, Skipped, Unknown
+from consentry.connectors.base import Destination, Ok, Outcome, Pending, Rejected, Removes, Retry, Skipped, Unknown
 from consentry.delivery.journal import Note
 from consentry.errors import ConsentryError, DestinationFailed, RetryLater, SkipRecord
 from consentry.model.batch import Batch
@@ -110,3 +110,5 @@ def _note(person_id: str, outcome: Outcome) -> Note:
             return Note(person_id, "retry")
         case Unknown():
             return Note(person_id, "unknown")
+        case Pending(job):
+            return Note(person_id, "pending", job=job)

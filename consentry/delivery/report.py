@@ -9,6 +9,7 @@ from consentry.connectors.base import Rejected
 from consentry.consent.gate import Gate, Sealed
 from consentry.delivery.config import Sync
 from consentry.delivery.exchange import Answer
+from consentry.delivery.journal import Job
 
 
 def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: str) -> None:
@@ -58,7 +59,9 @@ def _fields(sealed: Sealed) -> dict[str, Json]:
 
 
 def answered(audit: AuditLog, sync: Sync, sealed: Sealed, answer: Answer, *, run_id: str, halved: bool) -> None:
-    """Log what became of a batch: `egress.sent`, `egress.failed` when nothing was taken, or `egress.unknown`."""
+    """Log what became of a batch: `egress.sent`, `egress.failed` when nothing was taken, `egress.unknown`,
+    or `egress.accepted` when some of it is to be applied later: that is followed by one of the others.
+    """
     counts, batch = answer.counts(), sealed.batch
     codes = Counter(outcome.code[:63] for outcome in answer.outcomes if isinstance(outcome, Rejected))
     audit.append(
@@ -74,7 +77,26 @@ def answered(audit: AuditLog, sync: Sync, sealed: Sealed, answer: Answer, *, run
     )
 
 
+def applied(audit: AuditLog, sync: Sync, job: Job, answer: Answer, *, run_id: str) -> None:
+    """Log what became of rows that a destination had accepted."""
+    counts = answer.counts()
+    codes = Counter(outcome.code[:63] for outcome in answer.outcomes if isinstance(outcome, Rejected))
+    audit.append(
+        _action(counts),
+        run=run_id,
+        batch=job.batch_id,
+        sync=sync.name,
+        destination=job.destination,
+        operation=job.operation,
+        counts={**counts},
+        reasons={**codes},
+        result="applied",
+    )
+
+
 def _action(counts: dict[str, int]) -> str:
+    if counts.get("pending"):
+        return "egress.accepted"
     if counts.get("unknown"):
         return "egress.unknown"
     return "egress.sent" if counts.get("ok") or counts.get("skipped") else "egress.failed"

@@ -11,6 +11,8 @@ from consentry.audit import AuditLog
 from consentry.connectors.base import Destination
 from consentry.consent.gate import Gate
 from consentry.delivery.config import Sync
+from consentry.delivery.follow import follow
+from consentry.delivery.journal import under_way
 from consentry.delivery.settle import recover, settle
 from consentry.delivery.tables import make_tables
 from consentry.delivery.work import Delivery, Progress
@@ -27,8 +29,9 @@ class SyncResult:
 
     adds, updates, removes: people the difference named. acknowledged: rows the destination took. skipped: rows
     it did not need. rejected: rows it refused, now dead letters. refused: people the consent gate held back, by
-    reason. unknown: rows whose answer was lost. waiting: rows that are due again in a later run. dead_letters:
-    rows of earlier runs still held back. message: why the sync did not end as `ok`. after: seconds to wait.
+    reason. unknown: rows whose answer was lost. waiting: rows that are due again in a later run. pending: rows that
+    the destination accepted and has not applied yet. dead_letters: rows of earlier runs still held back. message:
+    why the sync did not end as `ok`. after: seconds to wait.
     """
 
     sync: str
@@ -42,6 +45,7 @@ class SyncResult:
     refused: dict[str, int] = field(default_factory=dict)
     unknown: int = 0
     waiting: int = 0
+    pending: int = 0
     dead_letters: int = 0
     api_calls: int = 0
     message: str = ""
@@ -75,6 +79,7 @@ def deliver(
     message, after = "", 0.0
     try:
         recover(warehouse, store, audit, sync, run_id=run_id)
+        follow(work, taken_up=True)
         settle(warehouse, store, destination, sync)
         work.run(allow)
     except RetryLater as error:
@@ -115,6 +120,7 @@ def _result(work: Delivery, status: Status, message: str, after: float, api_call
         refused=dict(sorted(work.refused.items())),
         unknown=tally["unknown"],
         waiting=work.waiting,
+        pending=sum(len(job.rows) for job in under_way(work.store, work.sync.name)),
         dead_letters=found.waiting,
         api_calls=api_calls,
         message=message,

@@ -2,7 +2,8 @@
 
 `delivery.ack` is what each destination acknowledged. `delivery.unsure` names the people of whom nobody knows
 whether the destination took the last thing sent: they may be in the audience or not, and are sent again or
-taken out, never forgotten. `delivery.todo` is the difference last worked out.
+taken out, never forgotten. `delivery.known` holds, sealed, what people were sent under, for destinations that give
+them no name of their own. `delivery.todo` is the difference last worked out.
 `identity.payload` remembers which payload hash a golden record had, so that only records that changed are
 hashed again; it names contents of golden records and therefore lies in the restricted zone with them.
 """
@@ -20,6 +21,7 @@ _TABLES = {
     "delivery.unsure": (
         "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, batch_id TEXT, since TIMESTAMPTZ"
     ),
+    "delivery.known": "sync TEXT, person_id TEXT, kind TEXT, sealed TEXT",
     "delivery.todo": (
         "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, cause TEXT, held BOOLEAN"
     ),
@@ -27,6 +29,9 @@ _TABLES = {
     "segment.holdout": "segment TEXT, person_id TEXT",
     "segment.hold": "segment TEXT, code TEXT, sentence TEXT",
 }
+
+# What is known of a person at a destination; all of it goes when the person is out.
+LEDGER = ("ack", "unsure", "known")
 
 
 def make_tables(warehouse: Warehouse) -> None:
@@ -41,6 +46,6 @@ def forget(warehouse: Warehouse, sync: str, people: Iterable[str]) -> None:
     if not gone:
         return
     with warehouse.transaction():
-        for table in ("ack", "unsure"):
+        for table in LEDGER:
             query = f"DELETE FROM delivery.{table} WHERE sync = $sync AND person_id IN (SELECT unnest($gone::TEXT[]))"
             warehouse.sql(query, sync=sync, gone=gone)

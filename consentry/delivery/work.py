@@ -7,19 +7,22 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from consentry.audit import AuditLog
-from consentry.connectors.base import Destination, Rejected, Removes, Retry
+from consentry.connectors.base import Destination, KnowsByValue, Outcome, Pending, Polls, Rejected, Removes, Retry
 from consentry.consent.gate import Gate, Sealed
 from consentry.delivery import deadletters, journal, report, tasks
 from consentry.delivery.config import Sync
 from consentry.delivery.diff import Difference, difference
 from consentry.delivery.exchange import Answer, Call, exchange, notes
+from consentry.delivery.follow import follow
+from consentry.delivery.former import take_out_former, under_what
 from consentry.delivery.guards import check_guards
+from consentry.delivery.identities import Seals
 from consentry.delivery.ladder import take_out
 from consentry.delivery.payloads import remember_sent
 from consentry.delivery.people import Person, people_to_send
 from consentry.delivery.settle import settle
 from consentry.errors import DestinationFailed, RetryLater
-from consentry.model.batch import Operation
+from consentry.model.batch import Operation, Row
 from consentry.model.ids import uuid7s
 from consentry.store import Store
 from consentry.warehouse import Warehouse
@@ -53,6 +56,7 @@ class Delivery:
     wait: float = 0.0
     waiting: int = 0
     longest_wait: float = 0.0
+    polling: float = 0.0
     unfolded: int = 0
     taken_out: int = 0
 
@@ -67,6 +71,7 @@ class Delivery:
         check_guards(self.sync, self.found, allow=allow)
         journal.release(self.warehouse, self.sync.name)
         self.phase("remove", cause="left")
+        take_out_former(self)
         self.phase("change")
         self.phase("add")
         self.take_out_withdrawn()
@@ -77,12 +82,14 @@ class Delivery:
             self.cannot_remove(cause)
             return
         self.send_all(operation, cause, only)
+        follow(self)
         while self.again and self.wait <= self.patience:
             due, wait = self.again, self.wait
             self.again, self.wait = [], 0.0
             self.patience -= wait
             self.sleep(wait)
             self.send_all(operation, cause, due)
+            follow(self)
         self.waiting += len(self.again)
         self.longest_wait = max(self.longest_wait, self.wait)
         self.again, self.wait = [], 0.0
@@ -92,27 +99,33 @@ class Delivery:
         capable = self.destination.capabilities.batch_max
         size = min(capable, self.sync.batch_size or capable)
         for people in people_to_send(self.warehouse, self.sync.name, operation, cause, size=size, only=only):
-            self.send(people, operation)
+            self.send(people, operation, cause)
             if self.unfolded >= FOLD_ROWS:
                 self.fold()
 
-    def send(self, people: Sequence[Person], operation: Operation) -> None:
+    def send(self, people: Sequence[Person], operation: Operation, cause: str) -> None:
         """Decide again, journal, send and note one batch; halve it when it is refused as a whole."""
+        known: dict[str, dict[str, str]] = {}
+        if operation == "remove":
+            people, known = under_what(self, people, cause)
         rows, target = [person.row for person in people], self.sync.target()
-        sealed = self.gate.seal(self.warehouse, target, operation, rows, batch_id=uuid7s(1)[0])
+        sealed = self.gate.seal(self.warehouse, target, operation, rows, batch_id=uuid7s(1)[0], known=known)
         report.decided(self.audit, self.gate, self.sync, sealed, run_id=self.run_id)
         self.note_refused(sealed, people, operation)
         if not sealed.batch.rows:
             return
         answer, halved = self.send_sealed(sealed, people)
-        self.count(sealed, answer, halved)
+        if halved:
+            self.unfolded += len(sealed.batch.rows)
+        else:
+            self.count(sealed.batch.rows, operation, answer.outcomes)
         if answer.stop:
             raise answer.stop
         if halved:
             sent = {row.person_id for row in sealed.batch.rows}
             left = [person for person in people if person.person_id in sent]
-            self.send(left[: len(left) // 2], operation)
-            self.send(left[len(left) // 2 :], operation)
+            self.send(left[: len(left) // 2], operation, cause)
+            self.send(left[len(left) // 2 :], operation, cause)
 
     def send_sealed(self, sealed: Sealed, people: Sequence[Person], *, via: Call | None = None) -> tuple[Answer, bool]:
         """Journal a batch, hand it over, and note the answer; tell whether it is to be halved.
@@ -122,7 +135,15 @@ class Delivery:
         batch = sealed.batch
         known = {person.person_id: person.payload_hash for person in people}
         hashes = {row.person_id: sealed.payload_hashes.get(row.person_id) or known[row.person_id] for row in batch.rows}
-        journal.begin(self.store, batch, hashes, sync=self.sync.name, run_id=self.run_id)
+        journal.begin(
+            self.store,
+            batch,
+            hashes,
+            sync=self.sync.name,
+            run_id=self.run_id,
+            sealed=self.identities(batch.rows),
+            keep=isinstance(self.destination, KnowsByValue),
+        )
         self.gate.verify(batch)
         answer = exchange(self.destination, batch, via=via)
         halved = answer.is_whole_refusal and answer.stop is None and via is None
@@ -133,19 +154,28 @@ class Delivery:
         report.answered(self.audit, self.sync, sealed, answer, run_id=self.run_id, halved=halved)
         return answer, halved
 
-    def count(self, sealed: Sealed, answer: Answer, halved: bool) -> None:
-        rows = sealed.batch.rows
-        self.unfolded += len(rows)
-        if halved:
-            return
-        self.tally.update(answer.counts())
-        self.progress(self.sync.name, len(rows))
-        for row, outcome in zip(rows, answer.outcomes, strict=True):
-            if isinstance(outcome, Rejected) and sealed.batch.operation == "remove":
+    def identities(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Return what people are sent under, sealed, for a destination that is asked later or takes them out by it."""
+        there, seals = self.destination, Seals(self.gate.ledger.keyring, self.sync.destination)
+        if isinstance(there, Polls):
+            return {row.person_id: seals.seal(row.identifiers) for row in rows}
+        if isinstance(there, KnowsByValue):
+            return {row.person_id: seals.seal(there.known_by(row)) for row in rows}
+        return {}
+
+    def count(self, rows: Sequence[Row], operation: Operation, outcomes: Sequence[Outcome]) -> None:
+        """Count outcomes, and note who is asked for again and who could not be taken out."""
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if isinstance(outcome, Pending):
+                continue
+            self.tally[type(outcome).__name__.lower()] += 1
+            self.unfolded += 1
+            if isinstance(outcome, Rejected) and operation == "remove":
                 self.unremoved.append(row.person_id)
             if isinstance(outcome, Retry):
                 self.again.append(row.person_id)
                 self.wait = max(self.wait, outcome.after, LEAST_WAIT_S)
+        self.progress(self.sync.name, sum(not isinstance(outcome, Pending) for outcome in outcomes))
 
     def note_refused(self, sealed: Sealed, people: Sequence[Person], operation: Operation) -> None:
         """Remember whom the gate held back at the last moment: who is in the audience must go from it."""
@@ -194,7 +224,7 @@ class Delivery:
     def close(self) -> None:
         """Leave ledger and dead letters as the journal has them, however the sync ended."""
         self.fold()
-        if self.tally["unknown"]:
+        if self.tally["unknown"] and not journal.under_way(self.store, self.sync.name):
             try:
                 settle(self.warehouse, self.store, self.destination, self.sync)
             except (DestinationFailed, RetryLater):

@@ -103,7 +103,7 @@ delivery_batch = sa.Table(
     sa.Column("destination", sa.String(63), nullable=False),
     sa.Column("audience", sa.String(255), nullable=False),
     sa.Column("operation", sa.String(16), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),  # sending, answered, folded
+    sa.Column("state", sa.String(16), nullable=False),  # sending, pending, answered, folded
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("journalled_at", _instant, nullable=False),
     sa.Column("answered_at", _instant),
@@ -119,6 +119,10 @@ delivery_row = sa.Table(
     sa.Column("remote_id", sa.Text),
     sa.Column("outcome", sa.String(16)),
     sa.Column("code", sa.String(63)),
+    sa.Column("place", sa.Integer),  # in the batch
+    sa.Column("identity", sa.Text),  # JSON: kind -> what was sent, sealed
+    sa.Column("keep", sa.Boolean),  # whether the ledger takes the identity over
+    sa.Column("job", sa.Text),  # of the destination, while the row is pending
 )
 
 dead_letter = sa.Table(

@@ -12,14 +12,27 @@ which it cannot play is skipped, and says so. Waits must be waited for by `sleep
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import pytest
 
-from consentry.connectors.base import Destination, Ok, Rejected, Removes, Retry, Skipped, Unknown
+from consentry.connectors.base import (
+    Destination,
+    Ok,
+    Outcome,
+    Pending,
+    Polls,
+    Rejected,
+    Removes,
+    Retry,
+    Skipped,
+    Unknown,
+)
 from consentry.delivery.exchange import Answer, exchange
 from consentry.errors import DestinationFailed, RetryLater
-from consentry.model.batch import Batch, Operation, Row
+from consentry.model.batch import Batch, Operation, Row, Value
 
 Kind = Literal[
     "rate_limited",  # 429 with retry_after="1", "date" or None; "3600" is a longer wait than any client has
@@ -28,8 +41,11 @@ Kind = Literal[
     "partial",  # the first row of the write is refused inside a success
     "refused_batch",  # 400 for the whole request
     "expired_token",  # 401 in the middle
-    "delay",  # results come late, as of an asynchronous job
+    "delay",  # what was accepted is applied late: the next three questions find it under way
 ]
+
+# How often a job is asked about before a test gives up.
+ASKED_MAX = 50
 
 
 class Simulator(Protocol):
@@ -39,7 +55,7 @@ class Simulator(Protocol):
     faults: frozenset[str]
 
     def members(self) -> set[str]:
-        """Return the e-mail addresses in the audience now."""
+        """Return who is in the audience now: the identifier `email` as it was sent."""
         ...
 
     def reset(self) -> None:
@@ -51,24 +67,31 @@ class Simulator(Protocol):
         ...
 
 
-def people(count: int, start: int = 0) -> tuple[Row, ...]:
-    """Return rows of people who live at example.com."""
-    return tuple(Row(f"person-{n}", {"email": f"person{n}@example.com"}, {}) for n in range(start, start + count))
-
-
-def emails(*numbers: int) -> set[str]:
-    """Return the addresses of people by their numbers."""
-    return {f"person{n}@example.com" for n in numbers}
-
-
 class DestinationContract:
-    """The tests. Set `simulator`, and let `make` return a destination that writes to it; it is made anew each time."""
+    """The tests. Set `simulator`, and let `make` return a destination that writes to it; it is made anew each time.
+
+    fields: what every row carries beside its identifiers, for a destination that refuses people without it.
+    """
 
     simulator: ClassVar[Simulator]
+    fields: ClassVar[Mapping[str, Value]] = {}
 
     def make(self) -> Destination:
         """Return the destination under test."""
         raise NotImplementedError("Return your destination here, made to write to the simulator.")
+
+    def identifiers(self, email: str) -> dict[str, str]:
+        """Return under what a person is sent; override it for a destination that takes hashes."""
+        return {"email": email}
+
+    def people(self, count: int, start: int = 0) -> tuple[Row, ...]:
+        """Return rows of people who live at example.com."""
+        numbers = range(start, start + count)
+        return tuple(Row(f"person-{n}", self.identifiers(f"person{n}@example.com"), self.fields) for n in numbers)
+
+    def known_as(self, *numbers: int) -> set[str]:
+        """Return what the simulator calls people by their numbers."""
+        return {self.identifiers(f"person{n}@example.com")["email"] for n in numbers}
 
     @pytest.fixture(autouse=True)
     def _begin(self) -> None:
@@ -80,9 +103,34 @@ class DestinationContract:
 
     def write(self, rows: tuple[Row, ...], *, to: Destination | None = None) -> Answer:
         """Write rows as delivery does, and check that the answer agrees with what the simulator holds."""
-        answer = exchange(to or self.make(), self.batch(rows))
+        answer = self.sent(to or self.make(), self.batch(rows))
         self.agree(rows, answer)
         return answer
+
+    def sent(self, destination: Destination, batch: Batch) -> Answer:
+        """Hand a batch over, and ask for what is applied later until it is."""
+        answer = exchange(destination, batch)
+        if not isinstance(destination, Polls):
+            return answer
+        outcomes = list(answer.outcomes)
+        for job in dict.fromkeys(one.job for one in outcomes if isinstance(one, Pending)):
+            places = [place for place, one in enumerate(outcomes) if one == Pending(job)]
+            for place, outcome in zip(places, self.followed(destination, job, batch, places), strict=True):
+                outcomes[place] = outcome
+        return Answer(tuple(outcomes), answer.stop)
+
+    def followed(self, there: Polls, job: str, batch: Batch, places: Sequence[int]) -> Sequence[Outcome]:
+        """Ask about a job until it has ended, as a later run would: without the fields of its rows."""
+        rows = [batch.rows[place] for place in places]
+        bare = tuple(Row(row.person_id, row.identifiers, {}, row.remote_id) for row in rows)
+        asked = replace(batch, rows=bare)
+        for _ in range(ASKED_MAX):
+            found = there.poll(job, asked)
+            if found is not None:
+                assert len(found) == len(places), "a job has one outcome a row"
+                assert not any(isinstance(outcome, Pending) for outcome in found), "a job that ended is not pending"
+                return found
+        raise AssertionError(f"the job is still under way after {ASKED_MAX} questions")
 
     def agree(self, rows: tuple[Row, ...], answer: Answer) -> None:
         """Check one outcome a row, and that what is called Ok is there and what is called Rejected is not."""
@@ -122,35 +170,35 @@ class DestinationContract:
         assert destination.capabilities.batch_max > 0
 
     def test_who_is_written_is_in_the_audience(self) -> None:
-        answer = self.write(people(5))
+        answer = self.write(self.people(5))
         assert all(isinstance(outcome, Ok) for outcome in answer.outcomes)
-        assert self.simulator.members() == emails(*range(5))
+        assert self.simulator.members() == self.known_as(*range(5))
 
     def test_the_same_batch_twice_is_noticed_by_nobody(self) -> None:
         destination = self.make()
-        self.write(people(3), to=destination)
+        self.write(self.people(3), to=destination)
         if not destination.capabilities.idempotent:
             pytest.skip("the destination says that it notices a repetition")
-        assert all(isinstance(outcome, Ok | Skipped) for outcome in self.write(people(3), to=destination).outcomes)
-        assert self.simulator.members() == emails(0, 1, 2)
+        assert all(isinstance(outcome, Ok | Skipped) for outcome in self.write(self.people(3), to=destination).outcomes)
+        assert self.simulator.members() == self.known_as(0, 1, 2)
 
     def test_who_is_removed_is_out_and_nobody_else(self) -> None:
         destination = self.make()
         if not isinstance(destination, Removes):
             pytest.skip("the destination cannot remove")
-        known = self._known(destination, people(4))
-        answer = exchange(destination, self.batch(known[1:3], "remove"))
+        known = self._known(destination, self.people(4))
+        answer = self.sent(destination, self.batch(known[1:3], "remove"))
         assert all(isinstance(outcome, Ok | Skipped) for outcome in answer.outcomes)
-        assert self.simulator.members() == emails(0, 3)
+        assert self.simulator.members() == self.known_as(0, 3)
 
     def test_removing_somebody_who_is_not_in_it_is_ok(self) -> None:
         destination = self.make()
         if not isinstance(destination, Removes):
             pytest.skip("the destination cannot remove")
-        self.write(people(2), to=destination)
-        answer = exchange(destination, self.batch(people(1, start=900), "remove"))
+        self.write(self.people(2), to=destination)
+        answer = self.sent(destination, self.batch(self.people(1, start=900), "remove"))
         assert all(isinstance(outcome, Ok | Skipped) for outcome in answer.outcomes)
-        assert self.simulator.members() == emails(0, 1)
+        assert self.simulator.members() == self.known_as(0, 1)
 
     def _known(self, destination: Destination, rows: tuple[Row, ...]) -> tuple[Row, ...]:
         """Write rows and return them with the names that the destination gave them, as the ledger would."""
@@ -159,31 +207,33 @@ class DestinationContract:
         return tuple(Row(row.person_id, row.identifiers, {}, id) for row, id in zip(rows, ids, strict=True))
 
     def test_two_rows_of_one_key_are_accounted_for_and_harm_nobody(self) -> None:
-        first, second = people(2)
-        twin = Row("person-twin", first.identifiers, {})
-        answer = exchange(self.make(), self.batch((first, twin, second)))
+        first, second = self.people(2)
+        twin = Row("person-twin", first.identifiers, self.fields)
+        answer = self.sent(self.make(), self.batch((first, twin, second)))
         assert len(answer.outcomes) == 3
         assert isinstance(answer.outcomes[0], Ok)
         assert isinstance(answer.outcomes[2], Ok)
-        assert self.simulator.members() == emails(0, 1)
+        assert self.simulator.members() == self.known_as(0, 1)
 
     def test_a_row_without_an_identifier_is_rejected_and_the_others_are_taken(self) -> None:
         destination = self.make()
         if not destination.capabilities.key_fields:
             pytest.skip("the destination takes rows without an identifier")
-        answer = self.write((*people(1), Row("person-nobody", {}, {}), *people(1, start=1)), to=destination)
+        answer = self.write(
+            (*self.people(1), Row("person-nobody", {}, self.fields), *self.people(1, start=1)), to=destination
+        )
         assert isinstance(answer.outcomes[1], Rejected)
-        assert self.simulator.members() == emails(0, 1)
+        assert self.simulator.members() == self.known_as(0, 1)
 
     @pytest.mark.parametrize("retry_after", ["1", "date", None])
     def test_a_429_is_waited_for_whatever_its_form(self, retry_after: str | None) -> None:
         self.plan("rate_limited", retry_after=retry_after)
-        self.written(people(3))
-        assert self.simulator.members() == emails(0, 1, 2)
+        self.written(self.people(3))
+        assert self.simulator.members() == self.known_as(0, 1, 2)
 
     def test_a_wait_beyond_patience_pauses_and_loses_nothing(self) -> None:
         self.plan("rate_limited", retry_after="3600", times=50)
-        answer = self.write(people(3))
+        answer = self.write(self.people(3))
         waits = [one.after for one in answer.outcomes if isinstance(one, Retry)]
         stop = answer.stop
         assert len(waits) == 3
@@ -191,36 +241,59 @@ class DestinationContract:
 
     def test_a_server_that_recovers_is_written_in_the_end(self) -> None:
         self.plan("server_error")
-        self.written(people(3))
-        assert self.simulator.members() == emails(0, 1, 2)
+        self.written(self.people(3))
+        assert self.simulator.members() == self.known_as(0, 1, 2)
 
     def test_an_answer_that_is_lost_is_never_called_refused_and_doubles_nobody(self) -> None:
         self.plan("lost_answer")
-        answer = self.write(people(3))
+        answer = self.write(self.people(3))
         assert all(isinstance(outcome, Ok | Unknown | Retry) for outcome in answer.outcomes)
-        self.written(people(3))
-        assert self.simulator.members() == emails(0, 1, 2)
+        self.written(self.people(3))
+        assert self.simulator.members() == self.known_as(0, 1, 2)
 
     def test_a_refusal_inside_a_success_is_one_rows_and_not_the_others(self) -> None:
         self.plan("partial")
-        answer = self.write(people(3))
+        answer = self.write(self.people(3))
         assert isinstance(answer.outcomes[0], Rejected | Retry | Unknown)
         assert all(isinstance(outcome, Ok) for outcome in answer.outcomes[1:])
 
     def test_a_batch_that_is_refused_as_a_whole_takes_nobody_with_it_for_good(self) -> None:
         self.plan("refused_batch")
-        answer = self.write(people(4))
+        answer = self.write(self.people(4))
         assert not any(isinstance(outcome, Unknown) for outcome in answer.outcomes)
-        self.written(people(4))
+        self.written(self.people(4))
 
     def test_a_token_that_expires_loses_nothing(self) -> None:
         self.plan("expired_token")
-        answer = self.write(people(3))
+        answer = self.write(self.people(3))
         assert answer.stop is None or isinstance(answer.stop, DestinationFailed | RetryLater)
         assert not any(isinstance(outcome, Rejected) for outcome in answer.outcomes)
-        self.written(people(3))
+        self.written(self.people(3))
 
-    def test_results_that_come_late_are_waited_for(self) -> None:
+    def test_what_is_applied_late_is_followed_to_its_end(self) -> None:
         self.plan("delay")
-        self.written(people(3))
-        assert self.simulator.members() == emails(0, 1, 2)
+        self.written(self.people(3))
+        assert self.simulator.members() == self.known_as(0, 1, 2)
+
+    def test_what_is_under_way_is_taken_up_by_another_run(self) -> None:
+        if not isinstance(self.make(), Polls):
+            pytest.skip("the destination applies everything at once")
+        self.plan("delay")
+        batch = self.batch(self.people(3))
+        pending = exchange(self.make(), batch).outcomes
+        assert all(isinstance(outcome, Pending) for outcome in pending), "it waited, or did not say what is under way"
+        jobs = {one.job for one in pending if isinstance(one, Pending)}
+        assert len(jobs) == 1
+        later, job = self.make(), jobs.pop()
+        assert isinstance(later, Polls)
+        assert later.wait_seconds >= 0
+        assert later.poll(job, batch) is None, "the job is under way, and nobody is told so"
+        assert all(isinstance(outcome, Ok) for outcome in self.followed(later, job, batch, range(3)))
+        assert self.simulator.members() == self.known_as(0, 1, 2)
+
+    def test_a_job_that_nobody_knows_any_more_says_nothing_of_its_rows(self) -> None:
+        destination = self.make()
+        if not isinstance(destination, Polls):
+            pytest.skip("the destination applies everything at once")
+        batch = self.batch(self.people(2))
+        assert self.followed(destination, "no-such-job", batch, range(2)) == [Unknown(), Unknown()]

@@ -11,6 +11,7 @@ Calls are counted from 1, over `write` and `remove`; with a `path` the count goe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -18,10 +19,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from consentry.config import Model
-from consentry.connectors.base import Check, ConnectorConfig, Outcome, Rejected, Retry, Skipped, Unknown
+from consentry.connectors.base import Check, ConnectorConfig, Ok, Outcome, Pending, Rejected, Retry, Skipped, Unknown
 from consentry.errors import DestinationFailed, RetryLater
 from consentry.model.batch import Batch, Row
-from consentry.testing.memory import Memory, MemoryConfig
+from consentry.testing.memory import Memory, MemoryConfig, member_id
 
 
 class Failure(Model):
@@ -29,15 +30,17 @@ class Failure(Model):
 
     reject, skip, retry, unknown: the outcome of `rows` (positions; every row when empty).
     raise: an error between two rows, just before the first of `rows`; the rows before it took effect.
-    refuse_batch: DestinationFailed before any row. later: RetryLater before any row.
+    refuse_batch: DestinationFailed before any row. later: RetryLater before any row. pending: `rows` take effect, and
+    are only told so when the call has been asked about `polls` times.
     """
 
-    kind: Literal["reject", "skip", "retry", "unknown", "raise", "refuse_batch", "later"]
+    kind: Literal["reject", "skip", "retry", "unknown", "raise", "refuse_batch", "later", "pending"]
     call: int | None = Field(default=None, ge=1, description="The call that fails, from 1; every call when absent.")
     rows: tuple[int, ...] = Field(default=(), description="Positions in the batch; every row when empty.")
     persons: tuple[str, ...] = Field(default=(), description="Person ids; narrows the failure to them.")
     code: str = Field(default="refused", description="Reason code.")
     after: float = Field(default=0.0, ge=0, description="Seconds, for retry and later.")
+    polls: int = Field(default=3, ge=1, description="Questions until a pending row is said to be applied.")
     took_effect: bool = Field(default=False, description="Whether an unknown outcome is one that took effect.")
 
 
@@ -45,6 +48,7 @@ class FailingConfig(MemoryConfig):
     """Settings of the destination that fails on request."""
 
     schedule: tuple[Failure, ...] = Field(default=(), description="What fails, and when.")
+    wait_seconds: float = Field(default=60.0, ge=0, description="How long a run waits for what is pending.")
     check_fails: bool = Field(default=False, description="Whether `check` refuses, as for wrong credentials.")
 
 
@@ -58,6 +62,23 @@ class Failing(Memory):
     ) -> None:
         super().__init__(config, streams=streams, account=account)
         self._config = config
+        self._asked: Counter[str] = Counter()
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a run waits for what is pending."""
+        return self._config.wait_seconds
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Say that the rows were applied, once it was asked often enough; an unknown job says nothing of them."""
+        number, _, polls = job.partition("/")
+        if not (number.isdigit() and polls.isdigit()) or int(number) > self.audiences.calls:
+            return [Unknown() for _ in batch.rows]
+        self.api_calls += 1
+        self._asked[job] += 1
+        if self._asked[job] < int(polls):
+            return None
+        return [Ok(member_id(row, self._keys)) for row in batch.rows]
 
     def check(self) -> Check:
         """Say whether it can be written, as configured."""
@@ -80,7 +101,7 @@ class Failing(Memory):
                 _raise_before(failure)
         for place, row in enumerate(batch.rows):
             met = next((one for one in due if _concerns(one, place, row)), None)
-            yield work(batch, row) if met is None else _outcome(met, partial(work, batch, row))
+            yield work(batch, row) if met is None else _outcome(met, partial(work, batch, row), number)
 
 
 def _concerns(failure: Failure, place: int, row: Row) -> bool:
@@ -95,8 +116,11 @@ def _raise_before(failure: Failure) -> None:
         raise RetryLater("The destination asks for a pause.", after=failure.after, code="rate_limited")
 
 
-def _outcome(failure: Failure, take_effect: Callable[[], Outcome]) -> Outcome:
+def _outcome(failure: Failure, take_effect: Callable[[], Outcome], call: int) -> Outcome:
     match failure.kind:
+        case "pending":
+            taken = take_effect()
+            return Pending(f"{call}/{failure.polls}") if isinstance(taken, Ok) else taken
         case "reject":
             return Rejected(failure.code)
         case "skip":

@@ -6,13 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, TypeVar
 
 import httpx
 
+from consentry.connectors.base import Outcome, Pending
 from consentry.model.batch import Batch, Operation, Row
 from consentry.testing.sandbox import Sandbox
 
@@ -39,6 +40,18 @@ def batch(audience: str, *rows: Row, operation: Operation = "add") -> Batch:
 def person(number: int, remote_id: str | None = None, **fields: Any) -> Row:
     """Return the row of a generated person."""
     return Row(f"p{number}", {"email": f"person{number}@example.com"}, fields, remote_id)
+
+
+def through(destination: Any, sent: Batch) -> list[Outcome]:
+    """Hand a batch over and ask what became of it until everything is applied."""
+    outcomes = list(destination.remove(sent) if sent.operation == "remove" else destination.write(sent))
+    for job in dict.fromkeys(one.job for one in outcomes if isinstance(one, Pending)):
+        places = [place for place, one in enumerate(outcomes) if one == Pending(job)]
+        asked = replace(sent, rows=tuple(replace(sent.rows[place], fields={}) for place in places))
+        found = next(found for _ in range(50) if (found := destination.poll(job, asked)) is not None)
+        for place, outcome in zip(places, found, strict=True):
+            outcomes[place] = outcome
+    return outcomes
 
 
 class Recorder(httpx.BaseTransport):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,10 @@ from consentry.connectors.sql_table import SqlTable, SqlTableConfig
 from consentry.testing.destination_contract import DestinationContract, Kind
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.audiences import AudienceVendor
+from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.hubspot_lists import ContactList
+from consentry.testing.sandbox.mailchimp import Mailchimp as Subscribers
+from consentry.testing.sandbox.meta import Meta as AdAccount
 from consentry.testing.sandbox.salesforce import Salesforce as Org
 from tests.connectors.recorder import account, played
 
@@ -33,6 +37,7 @@ class Playing:
     held: Callable[[Sandbox], set[str]]
     writes: str
     faults: frozenset[str] = FAULTS
+    plays: Mapping[Kind, Callable[[Sandbox], None]] = field(default_factory=dict)
 
     def reset(self) -> None:
         self.sandbox.reset()
@@ -42,6 +47,9 @@ class Playing:
         return self.held(self.sandbox)
 
     def fault(self, kind: Kind, **how: Any) -> None:
+        if kind in self.plays:
+            self.plays[kind](self.sandbox)
+            return
         self.sandbox.fault(kind, match=self.writes, seconds=0.01 if kind == "lost_answer" else 1.0, **how)
 
 
@@ -93,6 +101,29 @@ def _ticked(sandbox: Sandbox) -> set[str]:
     return {str(record["Email"]) for record in found}
 
 
+def _subscribers(sandbox: Sandbox) -> None:
+    vendor = played(sandbox, Subscribers)
+    vendor.make("list1/1")
+    for number in range(10):
+        vendor.join("list1", f"person{number}@example.com")
+
+
+def _slow(name: str) -> Callable[[Sandbox], None]:
+    def late(sandbox: Sandbox) -> None:
+        vendor: Any = sandbox.vendors[name]
+        vendor.polls_to_complete = 5
+
+    return late
+
+
+def _unreadable(sandbox: Sandbox) -> None:
+    played(sandbox, AdAccount).unreadable = {_hashed("person0@example.com")}
+
+
+def _hashed(email: str) -> str:
+    return hashlib.sha256(email.encode()).hexdigest()
+
+
 class _Vendor(DestinationContract):
     """A destination against its simulator; the settings are those of its connection."""
 
@@ -105,12 +136,14 @@ class _Vendor(DestinationContract):
     held: ClassVar[Callable[[Sandbox], set[str]]]
     writes: ClassVar[str]
     faults: ClassVar[frozenset[str]] = FAULTS
+    plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {}
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
     def _sandbox(cls) -> Iterator[None]:
         with Sandbox() as sandbox:
-            cls.playing = cls.simulator = Playing(sandbox, cls.audience, cls.begin, cls.held, cls.writes, cls.faults)
+            how = (cls.audience, cls.begin, cls.held, cls.writes, cls.faults, cls.plays)
+            cls.playing = cls.simulator = Playing(sandbox, *how)
             yield
 
     def make(self) -> Destination:
@@ -136,6 +169,46 @@ class TestMailchimp(_Vendor):
     begin, held = staticmethod(_make("mailchimp", "list1/1")), staticmethod(_tagged)
     # Its rate limit is a 403 that names no wait.
     faults = FAULTS - {"rate_limited"}
+
+
+class TestMailchimpWithFields(TestMailchimp):
+    """People on the list already, whose fields a batch writes: pending until it has ended."""
+
+    settings: ClassVar[dict[str, Any]] = {"token": "sandbox-us6"}
+    fields: ClassVar[dict[str, Any]] = {"given_name": "Ada"}
+    writes = "/3.0/batches"
+    begin = staticmethod(_subscribers)
+    plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"delay": _slow("mailchimp")}
+    faults = FAULTS - {"rate_limited"} | {"delay"}
+
+
+class TestMeta(_Vendor):
+    __test__ = True
+    name, audience, writes = "meta", "4711", "/users"
+    settings: ClassVar[dict[str, Any]] = {"token": "sandbox-meta"}
+    # Meta counts what it cannot read and never says which it was: the connector halves, so that the row must stay bad.
+    plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"partial": _unreadable}
+    begin, held = staticmethod(_make("meta", "4711")), staticmethod(_keys("meta", "4711"))
+
+    def identifiers(self, email: str) -> dict[str, str]:
+        return {"email": _hashed(email)}
+
+
+class TestGoogleDataManager(_Vendor):
+    __test__ = True
+    name, audience, writes = "google_data_manager", "99", "audienceMembers:"
+    fields: ClassVar[dict[str, Any]] = {"ad_user_data": "granted", "ad_personalization": "granted"}
+    begin, held = staticmethod(_make("google_data_manager", "99")), staticmethod(_keys("google_data_manager", "99"))
+    plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"delay": _slow("google_data_manager")}
+    faults = FAULTS | {"delay"}
+
+    def identifiers(self, email: str) -> dict[str, str]:
+        return {"email": _hashed(email)}
+
+    def make(self) -> Destination:
+        key = played(self.playing.sandbox, GA4).service_account(self.playing.sandbox.url("ga4"))
+        type(self).settings = {"credentials": key, "customer_id": "1234567890", "terms_accepted": True}
+        return super().make()
 
 
 class TestCustomerIo(_Vendor):

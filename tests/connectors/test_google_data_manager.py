@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consentry.connectors.base import Destination, Ok, Rejected, Removes, Retry, Unknown
+from consentry.connectors.base import Destination, KnowsByValue, Ok, Pending, Polls, Rejected, Removes, Retry, Unknown
 from consentry.connectors.google_data_manager import (
     GoogleDataManager,
     GoogleDataManagerConfig,
@@ -24,7 +24,7 @@ from consentry.model.batch import Row
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.ga4 import GA4
 from consentry.testing.sandbox.google_data_manager import GoogleDataManager as Account
-from tests.connectors.recorder import Recorder, account, batch, played
+from tests.connectors.recorder import Recorder, account, batch, played, through
 
 YES = {"ad_user_data": "granted", "ad_personalization": "granted"}
 
@@ -59,9 +59,9 @@ def _row(number: int, fields: dict[str, Any] | None = None, **more: str) -> Row:
 
 def test_people_are_ingested_and_removed_by_their_hashes(ads: Account, google: GoogleDataManager) -> None:
     rows = [_row(n) for n in range(1000)]
-    assert list(google.write(batch("99", *rows))) == [Ok()] * 1000
+    assert through(google, batch("99", *rows)) == [Ok()] * 1000
     assert google.api_calls == 3 and len(ads.audiences["99"]) == 1000
-    assert list(google.remove(batch("99", *rows[:999], operation="remove"))) == [Ok()] * 999
+    assert through(google, batch("99", *rows[:999], operation="remove")) == [Ok()] * 999
     assert set(ads.audiences["99"]) == {_hash("person999@example.com")}
 
 
@@ -75,7 +75,7 @@ def test_only_the_word_granted_becomes_granted() -> None:
 def test_people_of_different_consent_go_in_different_requests(ads: Account, google: GoogleDataManager) -> None:
     half = {"ad_user_data": "granted", "ad_personalization": "denied"}
     rows = [_row(1), _row(2, half), _row(3), _row(4, {"ad_user_data": "denied"}), _row(5, {})]
-    assert list(google.write(batch("99", *rows))) == [
+    assert through(google, batch("99", *rows)) == [
         Ok(),
         Ok(),
         Ok(),
@@ -91,7 +91,7 @@ def test_people_of_different_consent_go_in_different_requests(ads: Account, goog
 
 def test_without_signals_nothing_is_claimed(sandbox: Sandbox, ads: Account) -> None:
     google = _google(sandbox, without_signals="send")
-    assert list(google.write(batch("99", _row(5, {})))) == [Ok()]
+    assert through(google, batch("99", _row(5, {}))) == [Ok()]
     assert all("consent" not in kept["body"] for kept in ads.requests.values())
 
 
@@ -111,7 +111,7 @@ def test_trap_10_only_hashes_leave_and_a_plain_address_stays(ads: Account, googl
         Row("clear", {}, {**YES, **named, "given_name": "Ada"}),
         Row("hashed", {"phone_sha256": _hash("+447700900123")}, YES),
     ]
-    assert list(google.write(batch("99", *rows))) == [
+    assert through(google, batch("99", *rows)) == [
         Rejected("not_hashed", "email"),
         Rejected("not_hashed", "phone"),
         Rejected("identifier_missing"),
@@ -130,14 +130,16 @@ def test_trap_3_rows_that_fail_in_a_request_are_named_by_their_reason(
     sandbox: Sandbox, ads: Account, google: GoogleDataManager
 ) -> None:
     sandbox.fault("partial", match=":ingest", rows=(1,))
-    outcomes = list(google.write(batch("99", Row("none", {}, YES), _row(1), _row(2), _row(3))))
+    outcomes = through(google, batch("99", Row("none", {}, YES), _row(1), _row(2), _row(3)))
     assert outcomes == [Rejected("identifier_missing"), Ok(), Rejected("invalid_format"), Ok()]
     assert len(ads.audiences["99"]) == 2
 
 
 def test_accepted_is_not_applied(ads: Account, google: GoogleDataManager) -> None:
     ads.polls_to_complete = 10_000
-    assert list(google.write(batch("99", _row(1)))) == [Unknown()]
+    sent = batch("99", _row(1))
+    (pending,) = google.write(sent)
+    assert isinstance(pending, Pending) and google.poll(pending.job, sent) is None
     assert not ads.audiences["99"]
 
 
@@ -165,14 +167,14 @@ def test_a_final_status_says_no_more_than_it_says(status: str, errors: list[Any]
 
 def test_lists_and_keys_that_are_not_right_are_sentences(sandbox: Sandbox, google: GoogleDataManager) -> None:
     with pytest.raises(DestinationFailed, match="404"):
-        list(google.write(batch("1", _row(1))))
+        through(google, batch("1", _row(1)))
     assert google.check().ok
     with pytest.raises(ConfigError) as caught:
         _google(sandbox, credentials="canary")
     assert "canary" not in str(caught.value)
     sandbox.fault("refused_batch", match=":ingest")
     with pytest.raises(SkipRecord) as refused:
-        list(google.write(batch("99", _row(1))))
+        through(google, batch("99", _row(1)))
     assert refused.value.code == "INVALID_ARGUMENT"
 
 
@@ -184,7 +186,8 @@ def test_a_refused_login_ends_the_sync_and_refuses_no_row(sandbox: Sandbox, ads:
 
 
 def test_it_adds_and_removes(google: GoogleDataManager) -> None:
-    assert isinstance(google, Destination) and isinstance(google, Removes)
+    for what in (Destination, Removes, Polls, KnowsByValue):
+        assert isinstance(google, what)
 
 
 def _sent(sandbox: Sandbox) -> list[tuple[str, Any]]:
@@ -192,8 +195,8 @@ def _sent(sandbox: Sandbox) -> list[tuple[str, Any]]:
     google = _google(sandbox, transport=recorder, login_customer_id="5555555555")
     named = {"given_name": _hash("ada"), "family_name": _hash("byron"), "country": "gb", "postal_code": "M1 1AE"}
     rows = (_row(1, phone=_hash("+447700900123")), _row(2, {**YES, **named}))
-    list(google.write(batch("99", *rows)))
-    list(google.remove(batch("99", *rows, operation="remove")))
+    through(google, batch("99", *rows))
+    through(google, batch("99", *rows, operation="remove"))
     found = [
         (one.url.path.rpartition(":")[2], json.loads(one.content))
         for one in recorder.seen

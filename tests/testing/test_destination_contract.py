@@ -56,7 +56,9 @@ class NotedSimulator(FolderSimulator):
 class FailingSimulator(NotedSimulator):
     """The destination that fails on request; its schedule is what was planned."""
 
-    faults = frozenset({"rate_limited", "server_error", "lost_answer", "partial", "refused_batch", "expired_token"})
+    faults = frozenset(
+        {"rate_limited", "server_error", "lost_answer", "partial", "refused_batch", "expired_token", "delay"}
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class FailingSimulator(NotedSimulator):
             "partial": {"kind": "reject", "rows": [0]},
             "refused_batch": {"kind": "reject", "code": "invalid_batch"},
             "expired_token": {"kind": "refuse_batch"},
+            "delay": {"kind": "pending", "polls": 4},
         }
         self.schedule += [{"call": call, **meant[kind]} for call in range(1, times + 1)]
 
@@ -82,7 +85,9 @@ class FailingSimulator(NotedSimulator):
 class KlaviyoSimulator:
     """Klaviyo's simulator, with one empty list."""
 
-    faults = frozenset({"rate_limited", "server_error", "lost_answer", "partial", "expired_token", "delay"})
+    faults = frozenset(
+        {"rate_limited", "server_error", "lost_answer", "partial", "refused_batch", "expired_token", "delay"}
+    )
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox, self.audience = sandbox, ""
@@ -97,10 +102,11 @@ class KlaviyoSimulator:
         return self.sandbox.klaviyo.member_values("Contract")
 
     def fault(self, kind: Kind, **how: Any) -> None:
-        seconds = {"lost_answer": 0.01, "delay": 0.05}.get(kind, 1.0)
-        match = "import-jobs/" if kind == "delay" else "profile-bulk-import-jobs"
-        method = "GET" if kind == "delay" else "POST"
-        self.sandbox.fault(kind, match=match, method=method, seconds=seconds, **how)
+        if kind == "delay":
+            self.sandbox.klaviyo.polls_to_complete = 5
+            return
+        seconds = 0.01 if kind == "lost_answer" else 1.0
+        self.sandbox.fault(kind, match="profile-bulk-import-jobs", method="POST", seconds=seconds, **how)
 
 
 NOTED, FAILING, FOLDER = NotedSimulator(), FailingSimulator(), FolderSimulator()

@@ -107,11 +107,13 @@ class GoogleDataManager(AudienceVendor):
             if place in kept["failing"] or not all(_HASH.fullmatch(key) for key in keys):
                 counts.setdefault("PROCESSING_ERROR_REASON_INVALID_FORMAT", []).append(place)
             elif kept["verb"] == "remove":
-                members.pop(keys[0], None)
+                # Whoever has one of the identifiers is out, under whichever of them they were added.
+                for name in [name for name, held in members.items() if set(keys) & set(held["keys"])]:
+                    del members[name]
             elif consent.get("adUserData", _GRANTED) != _GRANTED:
                 counts.setdefault("PROCESSING_ERROR_REASON_DENIED_CONSENT", []).append(place)
             else:
-                members[keys[0]] = consent
+                members[keys[0]] = {"consent": consent, "keys": keys}
         bad = sum(map(len, counts.values()))
         status = "SUCCESS" if not bad else "FAILED" if bad == len(body["audienceMembers"]) else "PARTIAL_SUCCESS"
         errors = [

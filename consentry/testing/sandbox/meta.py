@@ -21,12 +21,17 @@ KEYS = frozenset(
         *("COUNTRY", "FI", "APPUID"),
     }
 )
+FINDS = ("EXTERN_ID", "EMAIL", "PHONE", "MADID")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PLAIN = frozenset({"EXTERN_ID", "MADID", "APPUID"})
 
 
 class Meta(AudienceVendor):
-    """One ad account. `smallest`: removals that would leave fewer members are refused."""
+    """One ad account.
+
+    smallest: removals that would leave fewer members are refused. unreadable: entries with one of these values are
+    counted as invalid.
+    """
 
     name: ClassVar[str] = "meta"
     token: ClassVar[str] = "sandbox-meta"
@@ -36,6 +41,7 @@ class Meta(AudienceVendor):
         super().reset()
         self.sessions: list[Json] = []
         self.smallest = 0
+        self.unreadable: set[str] = set()
 
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""
@@ -78,7 +84,11 @@ class Meta(AudienceVendor):
         if removing and self.smallest and len(members) - len(data) < self.smallest:
             detail = "Audience Size too low: You cannot remove users from this audience"
             raise Refused(400, "AudienceTooSmall", detail)
-        bad = [one for place, one in enumerate(data) if place in call.failing_rows() or not _readable(schema, one)]
+        bad = [
+            one
+            for place, one in enumerate(data)
+            if place in call.failing_rows() or not _readable(schema, one) or self.unreadable & set(one)
+        ]
         for one in data:
             if one not in bad:
                 self._keep(members, dict(zip(schema, one, strict=True)), removing)
@@ -87,9 +97,12 @@ class Meta(AudienceVendor):
         return self.json(answer | counts | {"invalid_entry_samples": bad[:5]})
 
     def _keep(self, members: dict[str, Json], one: dict[str, str], removing: bool) -> None:
-        key = next((one[name] for name in ("EXTERN_ID", "EMAIL", "PHONE", "MADID") if one.get(name)), "")
+        key = next((one[name] for name in FINDS if one.get(name)), "")
         if removing:
-            members.pop(key, None)
+            # Whoever has one of the values is out, under whichever of them they were added.
+            found = {one[name] for name in FINDS if one.get(name)}
+            for name in [name for name, held in members.items() if found & {held.get(kind) for kind in FINDS}]:
+                del members[name]
         else:
             members[key] = one
 
