@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from consentry.config import Faults
 from consentry.segments.catalog import Catalog
@@ -39,6 +40,13 @@ models:
     classify: {folds: 3, algorithms: [logistic]}
 """
 Read = Callable[..., tuple[Definition, ...]]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Threads of small problems wait for each other more than they work."""
+    with threadpool_limits(1):
+        yield
 
 
 def read_text(text: str, folder: Path, catalog: Catalog = SHOP) -> tuple[Definition, ...]:
