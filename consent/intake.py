@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consentry.consent.instants import read_instant, written
-from consentry.consent.normal import normal
+from consentry.consent.normal import HASHED_KIND, normal
 from consentry.consent.policy import Policy
 from consentry.consent.rules import ANY, CHILD, UNMAPPED
 
@@ -69,6 +69,8 @@ def read_row(row: Mapping[str, object], policy: Policy, *, now: datetime) -> Rep
         return "no_event_id" if event_id is None else "incomplete"
     value = normal(kind, str(row.get("identifier_value") or ""), _text(row.get("region")))
     if value is None:
+        if kind.endswith(HASHED_KIND):
+            return "no_lower_case_hash"
         local = kind == "phone" and not str(row.get("identifier_value") or "+").strip().startswith("+")
         return "no_region" if local and not row.get("region") else "invalid_identifier"
     state, purpose, noted = _meaning(row, source, policy)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from consentry.consent.instants import written
 from consentry.consent.intake import Reported, read_row
 from consentry.consent.keys import Keyring
-from consentry.consent.normal import normal_forms
+from consentry.consent.normal import normal_forms, why_nobody
 from consentry.consent.policy import Policy
 from consentry.consent.rules import ANY
 from consentry.consent.tokens import LEDGER, SUPPRESSION, Hmac, identifier_hmacs
@@ -158,8 +158,7 @@ class Ledger:
         forms = normal_forms(identifier_type, value, region)
         if not forms:
             raise ConfigError(
-                f"This {identifier_type} cannot be suppressed: it identifies nobody. Check how it is "
-                "written; a phone number needs its country code or a region."
+                f"This {identifier_type} cannot be suppressed: it identifies nobody. {why_nobody(identifier_type)}"
             )
         version = self.keyring.active
         at = written(since or datetime.now(UTC))

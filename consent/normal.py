@@ -14,6 +14,9 @@ from functools import lru_cache
 import phonenumbers
 
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
+# A kind of identifier that comes hashed is declared by its name, never guessed from how a value looks.
+HASHED_KIND = "_sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _JUNK_WORDS = frozenset(
     {"", "-", "0", "n/a", "na", "nan", "nil", "none", "null", "test", "undefined", "unknown", "anonymous", "guest"}
@@ -39,12 +42,26 @@ def normal_forms(kind: str, value: str, region: str | None = None) -> tuple[str,
     text = squeezed(value)
     if text.casefold() in _JUNK_WORDS or len(text) > 320:
         return ()
+    if kind.endswith(HASHED_KIND):
+        return (text,) if is_hash(text) else ()
     if kind == "email":
         return _email_forms(text)
     if kind == "phone":
         number = _phone(text, region)
         return (number,) if number else ()
     return (text,)
+
+
+def is_hash(text: str) -> bool:
+    """Tell whether a text is a SHA-256 as platforms compare it: 64 hexadecimal digits in lower case."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def why_nobody(kind: str) -> str:
+    """Return what to do about an identifier of a kind that can identify nobody."""
+    if kind.endswith(HASHED_KIND):
+        return "A hash is 64 hexadecimal digits in lower case, of the value itself and not of another hash."
+    return "A phone number needs its country code or a region; words such as n/a or test are nobody."
 
 
 def squeezed(text: str) -> str:

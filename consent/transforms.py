@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from datetime import date, datetime
 from typing import Annotated, Literal, Self, assert_never
 
@@ -16,14 +15,11 @@ from pydantic import Field, model_validator
 
 from consentry.config import Model, Name
 from consentry.consent.match_rules import IN_BASE64, RULES
-from consentry.consent.normal import normal, squeezed
+from consentry.consent.normal import HASHED_KIND, is_hash, normal, squeezed
 from consentry.consent.tokens import token
 from consentry.model.batch import Value
 
 DIRECT_IDENTIFIERS = frozenset({"email", "phone"})
-# A kind of identifier that comes hashed is declared by its name, never guessed from how a value looks.
-HASHED_KIND = "_sha256"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class _Rule(Model):
@@ -192,7 +188,7 @@ def match_hash(rules: str, kind: str, value: str) -> str | None:
     A kind that ends in `_sha256` was hashed before it came here: lower-case hex passes as it is, all else is no hash.
     """
     if kind.endswith(HASHED_KIND):
-        return value if _SHA256.fullmatch(value) else None
+        return value if is_hash(value) else None
     written = RULES[rules][kind](value)
     if not written:
         return None

@@ -18,7 +18,7 @@ from consentry.config import Faults
 from consentry.consent.gate import Gate, refusals
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
-from consentry.consent.normal import normal
+from consentry.consent.normal import normal, why_nobody
 from consentry.consent.policy import Policy, read_policy
 from consentry.consent.receipt import receipt
 from consentry.consent.revision import approve_policy
@@ -149,7 +149,7 @@ _SHOWN = (
 def _refuse_nobody(kind: str, value: str, region: str | None) -> str:
     form = normal(kind, value, region)
     if form is None:
-        raise ConfigError(f"This {kind} can identify nobody. A phone number needs its country code or --region.")
+        raise ConfigError(f"This {kind} can identify nobody. {why_nobody(kind)}")
     return form
 
 

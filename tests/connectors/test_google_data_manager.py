@@ -72,7 +72,7 @@ def test_only_the_word_granted_becomes_granted() -> None:
     assert signals(_row(1, {"ad_user_data": None, "ad_personalization": ""})) == ()
 
 
-def test_people_of_different_consent_go_in_different_requests(ads: Account, google: GoogleDataManager) -> None:
+def test_t50_people_of_different_consent_go_in_different_requests(ads: Account, google: GoogleDataManager) -> None:
     half = {"ad_user_data": "granted", "ad_personalization": "denied"}
     rows = [_row(1), _row(2, half), _row(3), _row(4, {"ad_user_data": "denied"}), _row(5, {})]
     assert through(google, batch("99", *rows)) == [
