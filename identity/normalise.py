@@ -35,14 +35,23 @@ _TEXT = pa.string()
 _INVISIBLE = r"[\p{Cf}\x{FE00}-\x{FE0F}\x{034F}\x{115F}\x{1160}\x{3164}]"
 
 
-def normalise(warehouse: Warehouse, config: IdentityConfig, *, into: str) -> int:
+def normalise(warehouse: Warehouse, config: IdentityConfig, *, into: str, known: str | None = None) -> int:
     """Write the canonical form of every distinct identifier of clean.link to a table; return its rows.
 
+    known: such a table of an earlier run with the same settings, whose values are not judged again.
     The table: type, value (as it came), region ('' for none), canonical (null unless ok), status ok, blocked or
     invalid, and the reason code of the latter two.
     """
     query = "SELECT DISTINCT type, value, coalesce(region, '') AS region FROM clean.link WHERE trim(value) <> ''"
-    return warehouse.map_batches(query, partial(canonical_batch, config), into=into, schema=SCHEMA)
+    if known is None:
+        return warehouse.map_batches(query, partial(canonical_batch, config), into=into, schema=SCHEMA)
+    fresh = f"SELECT * FROM ({query}) l ANTI JOIN {known} k USING (type, value, region)"
+    warehouse.map_batches(fresh, partial(canonical_batch, config), into=into, schema=SCHEMA)
+    listed = ", ".join(f"k.{name}" for name in SCHEMA.names)
+    warehouse.sql(
+        f"INSERT INTO {into} SELECT {listed} FROM {known} k SEMI JOIN ({query}) l USING (type, value, region)"
+    )
+    return warehouse.count(into)
 
 
 def canonical_batch(config: IdentityConfig, batch: pa.RecordBatch) -> pa.RecordBatch:

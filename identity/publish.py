@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from consentry.identity.scope import TOUCHED
 from consentry.identity.succession import Succession
 from consentry.identity.tables import clear
 from consentry.warehouse import Warehouse
@@ -13,7 +14,8 @@ _LINKS = (
     " FROM identity.staged_link GROUP BY c)"
 )
 _STATEMENTS = (
-    "UPDATE identity.membership SET valid_to_run = $run WHERE valid_to_run IS NULL AND NOT EXISTS ("
+    "UPDATE identity.membership SET valid_to_run = $run WHERE valid_to_run IS NULL"
+    f" AND record_id IN (SELECT record_id FROM {TOUCHED}) AND NOT EXISTS ("
     "SELECT 1 FROM identity.staged_assignment a WHERE a.record_id = membership.record_id"
     " AND a.person_id = membership.person_id)",
     "INSERT INTO identity.membership SELECT a.record_id, a.person_id, $run, NULL FROM identity.staged_assignment a"
@@ -58,21 +60,35 @@ def stage_people(warehouse: Warehouse, found: Succession, links: pa.Table) -> No
     _write(warehouse, "identity.staged_person", found.persons)
 
 
-def publish(warehouse: Warehouse, *, run_id: str) -> None:
-    """Make the staged tables the current ones, in one step, and clear the stage."""
+def publish(warehouse: Warehouse, *, run_id: str, basis: str) -> None:
+    """Make the staged tables the current ones, in one step, and clear the stage.
+
+    basis: the name of the settings by which the records were grouped.
+    """
     with warehouse.transaction():
         for statement in _STATEMENTS:
             warehouse.sql(statement, run=run_id)
         _publish_demoted(warehouse, run_id)
         warehouse.sql(_DECIDED, run=run_id)
         for table in ("canonical", "identifier", "bound"):
-            warehouse.sql(f"DROP TABLE IF EXISTS identity.{table}")
-            warehouse.sql(f"ALTER TABLE identity.staged_{table} RENAME TO {table}")
+            _replace(warehouse, table, f"staged_{table}")
+        _replace(warehouse, "record", "staged_subject")
+        warehouse.sql("CREATE OR REPLACE TABLE identity.basis AS SELECT $basis AS sha256", basis=basis)
     clear(warehouse)
+
+
+def _replace(warehouse: Warehouse, table: str, staged: str) -> None:
+    warehouse.sql(f"DROP TABLE IF EXISTS identity.{table}")
+    warehouse.sql(f"ALTER TABLE identity.{staged} RENAME TO {table}")
 
 
 def _publish_demoted(warehouse: Warehouse, run_id: str) -> None:
     """Keep since when a value is demoted; the events tell of those that came and went."""
+    warehouse.sql(
+        "CREATE TABLE identity.staged_judged AS SELECT DISTINCT type, value FROM (SELECT record_id, type, value"
+        " FROM identity.staged_identifier UNION ALL SELECT record_id, type, value FROM identity.identifier)"
+        f" WHERE record_id IN (SELECT record_id FROM {TOUCHED})"
+    )
     warehouse.sql(
         "INSERT INTO identity.identity_event SELECT s.event_id, $run, 'demoted', s.person_id, s.other_person_id,"
         " s.evidence FROM identity.staged_demoted s ANTI JOIN identity.demoted d USING (type, value, reason)",
@@ -81,13 +97,15 @@ def _publish_demoted(warehouse: Warehouse, run_id: str) -> None:
     warehouse.sql(
         "INSERT INTO identity.identity_event SELECT uuidv7()::TEXT, $run, 'restored', NULL, NULL,"
         " '{\"type\":' || to_json(d.type)::TEXT || ',\"reason\":' || to_json(d.reason)::TEXT || '}'"
-        " FROM identity.demoted d ANTI JOIN identity.staged_demoted s USING (type, value, reason)",
+        " FROM identity.demoted d SEMI JOIN identity.staged_judged j USING (type, value)"
+        " ANTI JOIN identity.staged_demoted s USING (type, value, reason)",
         run=run_id,
     )
     warehouse.sql(
         "CREATE OR REPLACE TABLE identity.demoted AS SELECT s.type, s.value, s.reason, s.records, s.persons,"
         " coalesce(d.since_run, $run) AS since_run FROM identity.staged_demoted s"
-        " LEFT JOIN identity.demoted d USING (type, value, reason)",
+        " LEFT JOIN identity.demoted d USING (type, value, reason) UNION ALL"
+        " SELECT d.* FROM identity.demoted d ANTI JOIN identity.staged_judged j USING (type, value)",
         run=run_id,
     )
 

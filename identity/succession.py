@@ -10,15 +10,17 @@ import pyarrow as pa
 from consentry.identity.codes import Flags, Ints, ints
 from consentry.identity.graph import Graph
 from consentry.identity.inherit import heirs, inherit
+from consentry.identity.scope import TOUCHED
 from consentry.model.ids import uuid7s
 from consentry.warehouse import Warehouse
 
-# Of each record the person it has, or had last: a record that comes back finds its person again.
+# Of each record that is looked at the person it has, or had last: one that comes back finds its person again.
 _FORMER = (
-    "WITH last AS (SELECT record_id, person_id, row_number() OVER (PARTITION BY record_id"
-    " ORDER BY valid_to_run IS NULL DESC, valid_from_run DESC, person_id DESC) AS n FROM identity.membership),"
+    "WITH last AS (SELECT record_id, person_id FROM identity.membership"
+    f" WHERE record_id IN (SELECT record_id FROM {TOUCHED}) QUALIFY row_number() OVER (PARTITION BY record_id"
+    " ORDER BY valid_to_run IS NULL DESC, valid_from_run DESC, person_id DESC) = 1),"
     " former AS (SELECT person_id, status, row_number() OVER (ORDER BY person_id) - 1 AS p FROM identity.person"
-    " WHERE status IN ('active', 'closed'))"
+    " WHERE status IN ('active', 'closed') AND person_id IN (SELECT person_id FROM last))"
 )
 
 
@@ -83,7 +85,7 @@ def former_people(warehouse: Warehouse) -> Former:
     people = warehouse.sql(f"{_FORMER} SELECT person_id, status = 'closed' AS closed FROM former ORDER BY p")
     pairs = warehouse.sql(
         f"{_FORMER} SELECT r.r, f.p FROM last JOIN identity.staged_record r USING (record_id)"
-        " JOIN former f ON f.person_id = last.person_id WHERE last.n = 1"
+        " JOIN former f ON f.person_id = last.person_id"
     )
     closed = people["closed"].to_numpy().astype(np.bool_)
     return Former(people["person_id"].to_pylist(), closed, ints(pairs["r"]), ints(pairs["p"]))

@@ -4,6 +4,8 @@ identity.canonical       type, value (as it came), region, canonical, status, re
 identity.identifier      record_id, source, type, value (canonical; null unless ok), status, reason, unlinked (why a
                          good one links nobody), seen_day (where its type has a window)
 identity.demoted         type, value, reason, records, persons, since_run: values that no longer link
+identity.record          record_id, source, customer, agreement, said (a hash): what the last run knew of each record
+identity.basis           sha256: the settings by which the last run grouped
 identity.bound           decision_id, kind, forced, side, record_id: what stewards decided, as the last run heeded it
 identity.membership      record_id, person_id, valid_from_run, valid_to_run (null = current)
 identity.person          person_id, status, merged_into, created_run
@@ -17,6 +19,12 @@ from __future__ import annotations
 from consentry.warehouse import Warehouse
 
 _LASTING = {
+    "identity.canonical": "type TEXT, value TEXT, region TEXT, canonical TEXT, status TEXT, reason TEXT",
+    "identity.identifier": (
+        "record_id TEXT, source TEXT, type TEXT, value TEXT, status TEXT, reason TEXT, unlinked TEXT, seen_day BIGINT"
+    ),
+    "identity.record": "record_id TEXT, source TEXT, customer BOOLEAN, agreement TEXT, said TEXT",
+    "identity.basis": "sha256 TEXT",
     "identity.membership": "record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT",
     "identity.person": "person_id TEXT, status TEXT, merged_into TEXT, created_run TEXT",
     "identity.identity_event": (
@@ -26,6 +34,10 @@ _LASTING = {
     "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
 }
 STAGED = (
+    "identity.staged_subject",
+    "identity.staged_touched",
+    "identity.staged_frontier",
+    "identity.staged_judged",
     "identity.staged_bound",
     "identity.staged_canonical",
     "identity.staged_identifier",

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from consentry.identity.config import IdentityConfig
-from consentry.identity.resolve import Resolution, resolve
+from consentry.identity.resolution import Resolution
+from consentry.identity.resolve import resolve
 from consentry.warehouse import DuckDBWarehouse
 
 _LINK = pa.schema(
