@@ -273,6 +273,8 @@ class Compiler:
                 self._fault(("watch", "freshness", "column"), f"{column} is no date and no instant.")
         for name in self.spec.watch.ignore:
             self._known(name, ("watch", "ignore"))
+        for name in self.spec.watch.max_disagree:
+            self._known(name, ("watch", "max_disagree", name))
         for number, row in enumerate(self.spec.tests):
             if isinstance(row.expect, dict):
                 for name in row.expect:

@@ -19,7 +19,7 @@ from consentry.warehouse.protocol import BATCH_ROWS
 # Plain JSON.
 Held = dict[str, Any]
 # Tables that belong to a stream's quarantine and are none themselves.
-_BESIDE: Final = r"__(aside|fixed|chosen|checked|duplicates|staged|numbered)$"
+_BESIDE: Final = r"__(aside|fixed|chosen|checked|broken|duplicates|staged|numbered)$"
 STATUSES: Final = ("open", "replayed", "superseded")
 
 

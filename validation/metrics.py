@@ -48,4 +48,8 @@ def _samples(found: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str], 
         if item["error"] is not None:
             labels = {"column": item["column_name"], "method": item["used"], "metric": item["metric"]}
             yield "consentry_imputation_error", "Error on hidden cells.", labels, item["error"]
-    yield "consentry_streams_held", "Streams whose last load gave an alarm.", {}, len(found["held"])
+    for item in found["agreement"]:
+        share = item["disagree"] / item["people"]
+        text = "Share of people about whom two sources disagree."
+        yield "consentry_source_disagreement_ratio", text, {"attribute": item["column_name"]}, share
+    yield "consentry_streams_held", "Streams and attributes that an alarm holds.", {}, len(found["held"])

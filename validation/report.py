@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consentry.model.names import quoted
+from consentry.validation.consistency import SOURCES
 from consentry.validation.contract import Contract
 from consentry.validation.drift import ks_distance, psi_numbers, psi_words
 from consentry.validation.held import held_streams, summary_of
@@ -34,7 +35,8 @@ def quality(warehouse: Warehouse, contracts: Mapping[str, Contract]) -> Told:
         "streams": [_stream(warehouse, stream, contract) for stream, contract in contracts.items()],
         "imputation": _rows_of_last_run(warehouse, "profile.imputation_quality", "measured_at"),
         "agreement": _rows_of_last_run(warehouse, "ops.agreement", "measured_at"),
-        "held": _all(warehouse, "ops.held_stream"),
+        "disagreements": _findings(warehouse, SOURCES),
+        "held": _held(warehouse),
     }
 
 
@@ -176,5 +178,12 @@ def _rows_of_last_run(warehouse: Warehouse, table: str, moment: str) -> list[Tol
     return found
 
 
-def _all(warehouse: Warehouse, table: str) -> list[Told]:
-    return warehouse.sql(f"SELECT * FROM {table}").to_pylist() if warehouse.has(table) else []
+def _held(warehouse: Warehouse) -> list[Told]:
+    """Return why streams and attributes are held, each sentence once."""
+    if not warehouse.has("ops.held_stream"):
+        return []
+    query = (
+        "SELECT why, string_agg(stream, ', ' ORDER BY stream) AS held FROM ops.held_stream GROUP BY why ORDER BY held"
+    )
+    found: list[Told] = warehouse.sql(query).to_pylist()
+    return found

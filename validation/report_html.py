@@ -35,7 +35,7 @@ def _parts(found: dict[str, Any], job: str, made_at: str) -> Iterator[str]:
     for stream in found["streams"]:
         yield from _stream(stream)
     yield from _imputation(found["imputation"])
-    yield from _agreement(found["agreement"])
+    yield from _agreement(found["agreement"], found["disagreements"])
 
 
 def _tile(stream: dict[str, Any]) -> str:
@@ -200,7 +200,7 @@ def _imputation(measured: list[dict[str, Any]]) -> Iterator[str]:
     yield _table(["column", "method", "metric", "#hidden cells", "#result", "#plain way", "#shift"], rows)
 
 
-def _agreement(found: list[dict[str, Any]]) -> Iterator[str]:
+def _agreement(found: list[dict[str, Any]], findings: list[dict[str, Any]]) -> Iterator[str]:
     if not found:
         return
     rows = [
@@ -215,3 +215,4 @@ def _agreement(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "<h2>Do sources agree?</h2>"
     yield "<p class='soft'>People whom two sources know, and those of whom they say different things.</p>"
     yield _table(["attribute", "#people", "#disagree", "#share"], rows)
+    yield from _findings(findings)

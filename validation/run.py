@@ -115,12 +115,14 @@ def validate_table(
     key: str,
     into: str,
     run_id: str,
+    accept: bool = False,
+    now: datetime | None = None,
 ) -> Checked:
     """Check a whole warehouse table by a contract: its good rows go to `into`, the others to quarantine.
 
     table, into: `zone.name`; the quarantine has the name of `table`. Rows are numbered by the order of `key` for
     the time of the check; neither `into` nor the payload keeps the number. For the second contract, over golden
-    records.
+    records; the table is watched like a load, see `validate` for accept, now and what it raises.
     """
     name = table.partition(".")[2]
     numbered = f"quarantine.{quoted(name + '__numbered')}"
@@ -129,6 +131,7 @@ def validate_table(
     warehouse.sql(f"CREATE OR REPLACE TABLE {numbered} AS {query}")
     rules = (MALFORMED, *key_rules((key,)), *contract.rules)
     task = Task(warehouse, contract, name, numbered, numbered, quoted_table(into), (key,), run_id, rules)
+    task = dataclasses.replace(task, watched=True, accept=accept, now=now)
     last = warehouse.count(f"quarantine.{name}__numbered")
     try:
         return split(task, f"quarantine.{name}__numbered", after=-1, last=last, replace=True, whole=True, digest=None)

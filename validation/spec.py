@@ -241,7 +241,8 @@ class WatchSpec(Model):
     """What is watched from load to load, and what an alarm does.
 
     volume: the rows of a load; null_rate, drift, outliers: each column; categories: values that are new or gone.
-    ignore: columns that are not watched.
+    agreement: in the contract of the merged profile, whether sources say the same about a person; max_disagree: by
+    attribute, the share of people of whom they may say different things. ignore: columns that are not watched.
     """
 
     freshness: FreshnessSpec | None = None
@@ -250,6 +251,8 @@ class WatchSpec(Model):
     categories: WatchSeverity = "warn"
     drift: WatchSeverity = "warn"
     outliers: WatchSeverity = "warn"
+    agreement: WatchSeverity = "warn"
+    max_disagree: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     ignore: list[str] = Field(default_factory=list)
 
 

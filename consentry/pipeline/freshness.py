@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from consentry.model.names import quoted
@@ -12,17 +12,22 @@ from consentry.segments.watch import Input
 from consentry.warehouse import Warehouse
 
 HELD = "ops.held_stream"
+# What is held of an attribute rather than of a stream, by what gave the alarm.
+GOLDEN, SOURCES = "golden", "sources"
 
 
 def stale_inputs(warehouse: Warehouse, job: Job, *, now: datetime) -> dict[Input, str]:
     """Return the events and attributes whose stream is older than its `freshness`, each with a sentence.
 
     A stream is as old as its newest record: by `occurred_at` or `updated_at`, and by when it was read where it has
-    neither. A stream without any record is stale, and so is one whose last
-    load gave an alarm and was not published.
+    neither. A stream without any record is stale, and so is one whose last load gave an alarm and was not published,
+    and an attribute about which merging gave one.
     """
-    found: dict[Input, str] = {}
     held = _held(warehouse)
+    kinds = tuple(f"{kind}." for kind in (GOLDEN, SOURCES))
+    found: dict[Input, str] = {
+        ("attribute", name.partition(".")[2]): why for name, why in held.items() if name.startswith(kinds)
+    }
     for (source, name), stream in streams_of(job, "customer", "event").items():
         if sentence := held.get(f"{source}__{name}"):
             found |= dict.fromkeys(_inputs(job, stream), sentence)
@@ -41,6 +46,19 @@ def hold(warehouse: Warehouse, stream: str, why: str) -> None:
     warehouse.sql(f"CREATE TABLE IF NOT EXISTS {HELD} (stream TEXT, why TEXT)")
     warehouse.sql(f"DELETE FROM {HELD} WHERE stream = $stream", stream=stream)
     warehouse.sql(f"INSERT INTO {HELD} VALUES ($stream, $why)", stream=stream, why=why)
+
+
+def hold_attributes(warehouse: Warehouse, kind: str, why: Mapping[str, str]) -> None:
+    """Note the attributes that an alarm of a kind (GOLDEN, SOURCES) holds, in place of those it held before."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {HELD} (stream TEXT, why TEXT)")
+    warehouse.sql(f"DELETE FROM {HELD} WHERE stream LIKE $kind", kind=f"{kind}.%")
+    for name, sentence in why.items():
+        hold(warehouse, f"{kind}.{name}", sentence)
+
+
+def held_sentences(warehouse: Warehouse) -> list[str]:
+    """Return why streams and attributes are held, each sentence once."""
+    return list(dict.fromkeys(_held(warehouse).values()))
 
 
 def release(warehouse: Warehouse, stream: str) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from consentry.consent.tokens import tokens
+from consentry.errors import StopRun
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
+from consentry.pipeline.freshness import GOLDEN, hold_attributes
 from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
-from consentry.validation.run import validate_table
+from consentry.validation.run import Checked, validate_table
 
 CHECKED = "identity.golden_checked"
 IMPUTED = "identity.golden_imputed"
@@ -26,14 +28,7 @@ def build_profile(context: Context) -> dict[str, Any]:
     warehouse, contract = context.warehouse, context.loaded.profile
     context.gate.subjects(warehouse)
     decided = context.gate.decide_profile(warehouse)
-    checked = validate_table(
-        warehouse,
-        contract,
-        table="identity.golden",
-        key="person_id",
-        into=CHECKED,
-        run_id=context.run_id,
-    )
+    checked = _checked(context)
     imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
     _write_people(context)
     number_profile(warehouse)
@@ -53,6 +48,33 @@ def build_profile(context: Context) -> dict[str, Any]:
         "reasons": dict(checked.reasons),
         "imputed": dict(imputed.cells),
     }
+
+
+def _checked(context: Context) -> Checked:
+    """Judge the golden records; where a failing alarm keeps them back, those of the run before stay.
+
+    What reads any attribute is stale then. Who may have a profile is decided anew in any case.
+    """
+    warehouse, contract = context.warehouse, context.loaded.profile
+    try:
+        found = validate_table(
+            warehouse,
+            contract,
+            table="identity.golden",
+            key="person_id",
+            into=CHECKED,
+            run_id=context.run_id,
+            accept=f"watch:{GOLDEN}" in context.allow,
+            now=context.as_of,
+        )
+    except StopRun as alarm:
+        names = [column.name for column in contract.columns]
+        if alarm.code != "watch_failed" or not warehouse.columns(CHECKED).keys() >= set(names):
+            raise
+        hold_attributes(warehouse, GOLDEN, dict.fromkeys(names, str(alarm)))
+        return Checked(0, 0, 0)
+    hold_attributes(warehouse, GOLDEN, {})
+    return found
 
 
 def _write_people(context: Context) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consentry.errors import ConfigError
+from consentry.pipeline.freshness import GOLDEN
 from consentry.pipeline.load import Loaded
 from consentry.validation.metrics import prometheus
 from consentry.validation.report import quality
@@ -21,7 +22,7 @@ def quality_of(loaded: Loaded) -> dict[str, Any]:
         raise ConfigError(f"The job {loaded.job.job} has not run yet, so that there is nothing to report.")
     warehouse = DuckDBWarehouse(file)
     try:
-        found = quality(warehouse, loaded.contracts)
+        found = quality(warehouse, {**loaded.contracts, GOLDEN: loaded.profile})
     finally:
         warehouse.close()
     return {"job": loaded.job.job, "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", **found}

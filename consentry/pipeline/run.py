@@ -20,6 +20,7 @@ from consentry.errors import ConsentryError, RetryLater
 from consentry.pipeline import runs
 from consentry.pipeline.approval import would_send, write_plan
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.freshness import held_sentences
 from consentry.pipeline.job import instant
 from consentry.pipeline.optouts import pull
 from consentry.pipeline.plan import Plan
@@ -203,13 +204,18 @@ def _summary(
         "merged_records": merge["merged_records"],
         "profiles": profile["profiles"],
         "profiles_refused": profile["refused"],
-        "remarks": results["extract"].get("remarks", []),
+        "remarks": _remarks(context, results),
         "consent": results["consent"],
         "enriched": results["enrich"]["enriched"],
         "segments": segment["members"],
         "syncs": syncs,
         "duration_s": round(seconds, 2),
     }
+
+
+def _remarks(context: Context, results: dict[str, Result]) -> list[str]:
+    told = [remark for stage in ("extract", "merge") for remark in results[stage].get("remarks", [])]
+    return [*told, *held_sentences(context.warehouse)]
 
 
 def _status(syncs: dict[str, dict[str, Any]]) -> str:

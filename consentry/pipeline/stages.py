@@ -19,6 +19,7 @@ from consentry.consent.erased import set_aside_erased
 from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
+from consentry.pipeline.agreement import watch_sources
 from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
 from consentry.pipeline.consenting import rows_for_ledger, told
 from consentry.pipeline.context import Context, decisions_of
@@ -29,7 +30,6 @@ from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
-from consentry.validation.consistency import compare_sources
 from consentry.validation.replay import replay
 from consentry.validation.run import validate
 from consentry.warehouse import Warehouse
@@ -248,7 +248,7 @@ def merge(context: Context) -> Result:
     config = context.loaded.job.identity
     found = resolve(context.warehouse, config, run_id=context.run_id, decisions=decisions_of(context))
     golden(context.warehouse, config, run_id=context.run_id)
-    compare_sources(context.warehouse, run_id=context.run_id)
+    disagreements = watch_sources(context)
     context.audit.append(
         "identity.resolved",
         run=context.run_id,
@@ -265,6 +265,7 @@ def merge(context: Context) -> Result:
         "blocked": found.blocked,
         "invalid": found.invalid,
         "events": dict(found.events),
+        "remarks": disagreements,
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
+from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
@@ -44,3 +46,64 @@ def test_sources_that_disagree_about_a_person_are_counted(tiny: TinyJob) -> None
     # One source alone cannot disagree with itself.
     assert warehouse.count("ops.agreement") == 0
     warehouse.close()
+
+
+def watch_profile(job: TinyJob, **watch: Any) -> None:
+    path = job.folder / "contracts" / "profile.yaml"
+    contract = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(contract | {"watch": watch}))
+
+
+def test_the_merged_profile_is_watched_and_an_alarm_keeps_the_one_before(tiny: TinyJob) -> None:
+    tiny.spec["sources"]["crm"]["streams"]["people"]["map"]["seen_at"] = "updated_at"
+    tiny.write()
+    path = tiny.folder / "contracts" / "profile.yaml"
+    contract = yaml.safe_load(path.read_text())
+    contract["columns"]["seen_at"] = {"dtype": "Datetime", "nullable": True}
+    path.write_text(yaml.safe_dump(contract))
+    go(tiny)
+    watch_profile(tiny, freshness={"column": "seen_at", "max_hours": 1, "severity": "fail"})
+    tiny.write_people(range(PEOPLE + 5))
+    tiny.write_consents(dict.fromkeys(range(PEOPLE, PEOPLE + 5), "granted") | {0: "denied"}, day=2)
+    held = go(tiny)
+    assert (held["persons"], held["profiles"]) == (PEOPLE + 5, PEOPLE)
+    assert held["syncs"]["adults"]["adds"] == 0
+    (remark,) = held["remarks"]
+    assert "--allow watch:golden" in remark
+    warehouse = DuckDBWarehouse(tiny.folder / "state" / "warehouse.duckdb")
+    stale = stale_inputs(warehouse, load_job(tiny.path).job, now=datetime(2026, 2, 1, tzinfo=UTC))
+    assert ("attribute", "age") in stale
+    warehouse.close()
+    accepted = go(tiny, "watch:golden")
+    assert (accepted["profiles"], accepted["remarks"]) == (PEOPLE + 5, [])
+
+
+def test_an_attribute_about_which_sources_disagree_is_stale_until_somebody_accepts_it(tiny: TinyJob) -> None:
+    tiny.spec["sources"]["shop"] = {
+        "type": "files",
+        "connection": {"folder": "."},
+        "streams": {
+            "buyers": {
+                "entity": "customer",
+                "contract": "contracts/people.yaml",
+                "primary_key": "id",
+                "options": {"path": "buyers.csv"},
+                "identifiers": {"email": "email"},
+                "map": {"age": "age"},
+            }
+        },
+    }
+    tiny.write()
+    text = (tiny.folder / "people.csv").read_text()
+    (tiny.folder / "buyers.csv").write_text(text.replace(",2", ",3"))
+    watch_profile(tiny, agreement="fail", max_disagree={"age": 0.1})
+    (remark,) = go(tiny)["remarks"]
+    assert remark.startswith("Sources disagree about age") and "--allow watch:sources.age" in remark
+    warehouse = DuckDBWarehouse(tiny.folder / "state" / "warehouse.duckdb")
+    stale = stale_inputs(warehouse, load_job(tiny.path).job, now=datetime(2026, 2, 1, tzinfo=UTC))
+    assert stale == {("attribute", "age"): remark}
+    assert warehouse.count("segment.history") == 1
+    assert warehouse.sql("SELECT stale FROM segment.history")["stale"].to_pylist() == [True]
+    warehouse.close()
+    accepted = go(tiny, "watch:sources.age")
+    assert len(accepted["remarks"]) == 1 and "--allow" not in accepted["remarks"][0]

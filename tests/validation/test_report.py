@@ -103,7 +103,7 @@ def test_the_commands_write_a_page_and_metrics(tiny: TinyJob) -> None:
     out = tiny.folder / "out" / "report.html"
     found = CliRunner().invoke(app, ["quality", "report", str(tiny.path), "--out", str(out), "-o", "json"])
     told = json.loads(found.stdout)
-    assert {stream["stream"] for stream in told["streams"]} == {"crm.people", "form.consents"}
+    assert {stream["stream"] for stream in told["streams"]} == {"crm.people", "form.consents", "golden"}
     assert "canary" not in out.read_text().lower() + found.stdout.lower()
     shown = CliRunner().invoke(app, ["quality", "report", str(tiny.path)])
     assert shown.exit_code == 0 and "crm.people" in shown.stdout

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentry.errors import StopRun
+from consentry.validation.consistency import compare_sources, watch_agreement
 from consentry.validation.contract import Contract
 from consentry.validation.drift import is_strange, ks_distance, psi_numbers, psi_words
 from consentry.validation.profiling import POINTS, ColumnProfile, Point
@@ -171,3 +172,31 @@ def test_scores_fall_with_what_is_wrong(warehouse: DuckDBWarehouse, contract: Ma
     }
     assert found["0", "overall"] == 100
     assert found["1", "validity"] < 100 and found["1", "overall"] < 95
+
+
+def agree(warehouse: DuckDBWarehouse, contract: Contract, disagree: int, run: str) -> list[tuple[str, str, str]]:
+    warehouse.sql("CREATE OR REPLACE TABLE identity.membership (record_id TEXT, person_id TEXT, valid_to_run TEXT)")
+    warehouse.sql("CREATE OR REPLACE TABLE clean.customer (record_id TEXT, source TEXT, trust INT, age BIGINT)")
+    for source in ("crm", "shop"):
+        value = f"CASE WHEN i < {disagree} AND '{source}' = 'shop' THEN 1 ELSE 30 END"
+        numbers = "FROM range(100) AS numbers(i)"
+        warehouse.sql(f"INSERT INTO clean.customer SELECT '{source}:' || i, '{source}', 1, {value} {numbers}")
+        warehouse.sql(f"INSERT INTO identity.membership SELECT '{source}:' || i, 'p' || i, NULL {numbers}")
+    found = compare_sources(warehouse, run_id=run)
+    assert found == {"age": (100, disagree)}
+    told = watch_agreement(warehouse, contract.watch, found, run_id=run)
+    return [(it.column, it.kind, it.severity) for it in told]
+
+
+def test_sources_that_disagree_more_than_is_allowed_or_than_before_give_an_alarm(
+    warehouse: DuckDBWarehouse, contract: Make
+) -> None:
+    bounded = contract(PEOPLE % "agreement: fail, max_disagree: {age: 0.2}")
+    assert agree(warehouse, bounded, 20, "at the bound") == []
+    assert agree(warehouse, bounded, 21, "beyond") == [("age", "agreement", "fail")]
+    assert kinds(warehouse, "beyond") == {("age", "agreement")}
+    warehouse.drop("ops.agreement")
+    for run in range(14):
+        assert agree(warehouse, contract(PEOPLE % ""), 4 + run % 3, str(run)) == []
+    assert agree(warehouse, contract(PEOPLE % ""), 40, "worse") == [("age", "agreement", "warn")]
+    assert agree(warehouse, contract(PEOPLE % "agreement: ignore"), 40, "unwatched") == []
