@@ -24,6 +24,7 @@ from consentry.cli import (
     segmenting,
     starting,
     tasks,
+    watching,
 )
 from consentry.cli.output import Output, console, report, report_fault_of_ours
 from consentry.errors import ConfigError, ConsentryError
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, consenting, sandboxing):
+for module in (starting, inspecting, running, watching, consenting, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")

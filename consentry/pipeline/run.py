@@ -58,7 +58,7 @@ def deliver_all(
     What people told a destination itself is read first; where that fails, nothing is sent.
     """
     unread = pull(context, plan.syncs)
-    syncs = {name: _sync(context, name, unread) for name in plan.syncs}
+    syncs = {name: bring_in_step(context, name, unread) for name in plan.syncs}
     summary = _summary(context, results, syncs, resumed, time.monotonic() - started)
     runs.finish(context.store, context.run_id, summary)
     context.audit.append("run.ended", run=context.run_id, result=summary["status"])
@@ -148,7 +148,11 @@ def added(before: Result, now: Result) -> Result:
     return total
 
 
-def _sync(context: Context, name: str, unread: Mapping[str, ConsentryError]) -> dict[str, Any]:
+def bring_in_step(context: Context, name: str, unread: Mapping[str, ConsentryError]) -> dict[str, Any]:
+    """Bring one audience in step and return what came of it.
+
+    unread: the destinations of which it could not be read who opted out there; nothing is sent to them.
+    """
     sync = context.loaded.job.syncs[name]
     stage = f"sync {name}"
     context.progress.begin(stage, f"Bring {sync.destination} in step")
