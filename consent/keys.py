@@ -62,7 +62,7 @@ class Keyring:
         """
         if create and not path.exists():
             _create(path)
-        return cls._from_text(_read_private(path), str(path))
+        return cls._from_text(read_private(path), str(path))
 
     @classmethod
     def from_environment(cls, variable: str) -> Keyring:
@@ -89,11 +89,12 @@ class Keyring:
         version = max(ring.accepted) + 1
         keys = {str(number): master.hex() for number, master in ring._masters.items()}
         keys[str(version)] = os.urandom(KEY_BYTES).hex()
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.unlink(missing_ok=True)
-        _write_private(fresh, json.dumps({"format": _FORMAT, "active": version, "keys": keys}))
-        os.replace(fresh, path)
+        replace_private(path, json.dumps({"format": _FORMAT, "active": version, "keys": keys}))
         return cls.from_file(path)
+
+    def masters(self) -> dict[int, bytes]:
+        """Return the master keys by version, to wrap them anew."""
+        return dict(self._masters)
 
     @classmethod
     def _from_text(cls, text: str, place: str) -> Keyring:
@@ -138,10 +139,10 @@ def _parsed(text: str) -> tuple[dict[int, bytes], int] | None:
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"format": _FORMAT, "active": 1, "keys": {"1": os.urandom(KEY_BYTES).hex()}})
-    _write_private(path, content)
+    write_private(path, content)
 
 
-def _write_private(path: Path, content: str) -> None:
+def write_private(path: Path, content: str) -> None:
     """Write a file that only its owner can read, unless it is there already."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -156,7 +157,16 @@ def _write_private(path: Path, content: str) -> None:
         os.fsync(file.fileno())
 
 
-def _read_private(path: Path) -> str:
+def replace_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read in one step over the one that is there."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    write_private(fresh, content)
+    os.replace(fresh, path)
+
+
+def read_private(path: Path) -> str:
+    """Return the text of a file; raises StopRun when there is none, or others can read it."""
     try:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -20,6 +20,7 @@ from consentry.consent.cases import read_cases, try_case
 from consentry.consent.instants import read_instant
 from consentry.errors import ConfigError
 from consentry.pipeline import privacy
+from consentry.pipeline.keyrings import rotate_keys, show_keys
 from consentry.pipeline.leaks import anonymity, leak_scan
 from consentry.pipeline.load import load_job
 
@@ -211,13 +212,13 @@ def approve_command(job: JobArgument, output: OutputOption = Output.text) -> Non
 @keys_app.command("show")
 def keys_command(job: JobArgument, output: OutputOption = Output.text) -> None:
     """Say which key versions are held; never a key."""
-    _show_keys(privacy.keys(load_job(job)), output)
+    _show_keys(show_keys(load_job(job)), output)
 
 
 @keys_app.command("rotate")
 def rotate_command(job: JobArgument, output: OutputOption = Output.text) -> None:
     """Make a new key and use it from now on; old consents and suppressions still match."""
-    _show_keys(privacy.rotate(load_job(job)), output)
+    _show_keys(rotate_keys(load_job(job)), output)
 
 
 def _show_keys(found: dict[str, Any], output: Output) -> None:

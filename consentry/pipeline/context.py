@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from consentry.audit import AuditLog
 from consentry.consent.gate import Gate
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.revision import accept_policy
-from consentry.errors import ConfigError
 from consentry.identity.decisions import Decisions
-from consentry.pipeline.job import Keys
+from consentry.pipeline.keyrings import read_keys
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress
 from consentry.store import Store
@@ -80,12 +78,3 @@ def decisions_of(context: Context) -> Decisions:
     versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
     keys = [ring.key("identity", "record", "decision", version=version) for version in versions]
     return Decisions(context.store, keys)
-
-
-def read_keys(keys: Keys, state: Path) -> Keyring:
-    """Read the master keys from where the job says they are."""
-    if keys.provider == "file" and keys.path:
-        return Keyring.from_file(state / keys.path, create=keys.create)
-    if keys.variable:
-        return Keyring.from_environment(keys.variable)
-    raise ConfigError("The job names no place for its keys.")

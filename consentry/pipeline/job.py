@@ -33,19 +33,33 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
 class Keys(Model):
-    """Where the master key comes from; never from the job file itself."""
+    """Where the master key comes from; never from the job file itself.
 
-    provider: Literal["file", "environment"]
+    path: the key file (file), or the file of wrapped keys (vault, aws_kms), in the state folder. variable: the
+    environment variable with the key (environment) or with Vault's token. key: the name of the wrapping key, mount: of
+    the transit engine. url: where Vault is, or another address of KMS. region: of KMS.
+    """
+
+    provider: Literal["file", "environment", "vault", "aws_kms"]
     path: Path | None = None
     variable: str | None = None
     create: bool = False
+    url: str | None = None
+    key: str | None = None
+    mount: str = "transit"
+    region: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.provider == "file" and self.path is None:
-            raise ValueError("keys from a file need a 'path'")
-        if self.provider == "environment" and self.variable is None:
-            raise ValueError("keys from the environment need a 'variable' that holds them")
+        needed = {
+            "file": ("path",),
+            "environment": ("variable",),
+            "vault": ("path", "url", "key"),
+            "aws_kms": ("path", "key"),
+        }[self.provider]
+        missing = [name for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"keys of provider {self.provider} need {' and '.join(map(repr, missing))}")
         return self
 
 

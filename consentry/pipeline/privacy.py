@@ -1,4 +1,4 @@
-"""What the consent commands do with a job: look up, import, try another policy, rotate keys.
+"""What the consent commands do with a job: look up, import, try another policy.
 
 An identifier that is asked for is used to compute its keyed hash, and stands in no answer.
 """
@@ -16,7 +16,6 @@ from typing import Any
 
 from consentry.config import Faults
 from consentry.consent.gate import Gate, refusals
-from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.normal import normal, why_nobody
 from consentry.consent.policy import Policy, read_policy
@@ -26,7 +25,7 @@ from consentry.consent.signals.read import read_signal
 from consentry.consent.signals.rows import SignalBlock
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
-from consentry.pipeline.context import read_keys
+from consentry.pipeline.keyrings import read_keys
 from consentry.pipeline.load import Loaded
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
@@ -220,22 +219,3 @@ def approve(loaded: Loaded) -> dict[str, Any]:
     with ledger_of(loaded) as ledger:
         signature = approve_policy(ledger.store, loaded.policy, ledger.keyring)
     return {"policy_id": loaded.policy.policy_id, "sha256": loaded.policy.sha256, "signature": signature}
-
-
-def keys(loaded: Loaded) -> dict[str, Any]:
-    """Say which key versions are held; never a key."""
-    ring = read_keys(loaded.job.keys, loaded.state)
-    return {"provider": loaded.job.keys.provider, "active": ring.active, "accepted": list(ring.accepted)}
-
-
-def rotate(loaded: Loaded) -> dict[str, Any]:
-    """Add a key version and make it active; old consents and suppressions still match.
-
-    Raises ConfigError for keys that are not in a file: whoever holds them rotates them.
-    """
-    settings = loaded.job.keys
-    if settings.provider != "file" or settings.path is None:
-        variable = settings.variable
-        raise ConfigError(f"These keys are not in a file. Set {variable} to 1:<old>,2:<new>; the last is active.")
-    ring = Keyring.rotate_file(loaded.state / settings.path)
-    return {"provider": "file", "active": ring.active, "accepted": list(ring.accepted)}

@@ -6,7 +6,7 @@ import pytest
 
 from consentry.consent.ledger import Ledger
 from consentry.errors import Blocked, ConfigError
-from consentry.pipeline.context import read_keys
+from consentry.pipeline.keyrings import read_keys
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent

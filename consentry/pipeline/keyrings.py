@@ -1,0 +1,68 @@
+"""Open a job's keys where it says they are, and rotate them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from consentry.audit import AuditLog
+from consentry.consent.key_services import AwsKms, KeyService, VaultTransit
+from consentry.consent.keys import Keyring
+from consentry.consent.sealed import SubjectKeys
+from consentry.consent.wrapped import open_wrapped, rotate_wrapped
+from consentry.errors import ConfigError
+from consentry.pipeline.job import Keys
+from consentry.pipeline.load import Loaded
+from consentry.store import Store
+
+
+def read_keys(keys: Keys, state: Path) -> Keyring:
+    """Read the master keys from where the job says they are; raises StopRun when that is not possible."""
+    if keys.provider == "environment":
+        return Keyring.from_environment(keys.variable or "")
+    path = state / (keys.path or "")
+    service = key_service(keys)
+    return open_wrapped(path, service, create=keys.create) if service else Keyring.from_file(path, create=keys.create)
+
+
+def key_service(keys: Keys) -> KeyService | None:
+    """Return the service that the job's masters are wrapped by, None when they lie open in a file or variable."""
+    if keys.provider == "vault":
+        return VaultTransit(keys.url or "", keys.key or "", mount=keys.mount, variable=keys.variable or "VAULT_TOKEN")
+    if keys.provider == "aws_kms":
+        return AwsKms(keys.key or "", region=keys.region, endpoint=keys.url)
+    return None
+
+
+# What is returned is plain JSON.
+def show_keys(loaded: Loaded) -> dict[str, Any]:
+    """Say which key versions are held; never a key."""
+    return _told(loaded, read_keys(loaded.job.keys, loaded.state))
+
+
+def rotate_keys(loaded: Loaded) -> dict[str, Any]:
+    """Add a key version and make it active, and wrap the keys of people anew; everything old still matches.
+
+    Raises ConfigError for keys of the environment: whoever holds them rotates them; StopRun while a run goes on.
+    """
+    keys = loaded.job.keys
+    if keys.provider == "environment":
+        variable = keys.variable
+        raise ConfigError(f"These keys are not in a file. Set {variable} to 1:<old>,2:<new>; the last is active.")
+    audit, path = AuditLog(loaded.state / "audit"), loaded.state / (keys.path or "")
+    try:
+        service = key_service(keys)
+        ring = rotate_wrapped(path, service) if service else Keyring.rotate_file(path)
+        audit.append("key.rotated", provider=keys.provider, active=ring.active, accepted=list(ring.accepted))
+    finally:
+        audit.close()
+    store = Store.in_file(loaded.state / "control.db")
+    try:
+        rewrapped = SubjectKeys(store, ring).rewrap()
+    finally:
+        store.close()
+    return _told(loaded, ring) | {"rewrapped": rewrapped}
+
+
+def _told(loaded: Loaded, ring: Keyring) -> dict[str, Any]:
+    return {"provider": loaded.job.keys.provider, "active": ring.active, "accepted": list(ring.accepted)}
