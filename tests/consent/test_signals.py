@@ -273,6 +273,58 @@ def test_t42_a_gpp_zero_is_no_word_and_an_opt_out_is_an_objection(
     assert said(ours, "gpp", text) == expected
 
 
+# Fields of each state's core segment as its document lists them (Global-Privacy-Platform, Sections/US-States, 2024 and
+# 2025): section id, notices, categories of sensitive data, known-child fields, whether additional processing follows.
+STATES = [
+    (13, 3, 8, 3, True), (14, 3, 8, 3, True), (15, 3, 11, 3, True), (16, 3, 8, 1, True), (17, 3, 9, 5, True),
+    (18, 4, 8, 1, False), (19, 3, 8, 1, True), (20, 3, 8, 3, True), (21, 3, 10, 5, True), (22, 3, 8, 1, True),
+    (23, 3, 8, 1, True),
+]  # fmt: skip
+
+
+def fibonacci(number: int) -> list[tuple[int, int]]:
+    """Write a number in Fibonacci code, bit by bit."""
+    steps = [1, 2]
+    while steps[-1] <= number:
+        steps.append(steps[-1] + steps[-2])
+    bits: list[int] = []
+    for step in reversed(steps[:-1]):
+        bits.insert(0, int(step <= number))
+        number -= step if step <= number else 0
+    return [(bit, 1) for bit in (*bits, 1)]
+
+
+def state_section(
+    number: int, notices: int, sensitive: int, children: int, more: bool, *, said: tuple[int, int], child: int = 0
+) -> str:
+    """Write a state's section: every field holds 2 but the choices and the known child."""
+    core = Writer().add((1, 6), *[(2, 2)] * notices, *[(one, 2) for one in said], *[(2, 2)] * sensitive)
+    core = core.add(*[(child, 2)] * children, *[(2, 2)] * more, (1, 2), (2, 2), (2, 2))
+    header = Writer().add((3, 6), (1, 6), (1, 12), (0, 1), *fibonacci(number))
+    return f"{header.text()}~{core.text()}"
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: str(state[0]))
+def test_t42_the_newer_states_are_read_field_by_field(ours: Policy, state: tuple[int, int, int, int, bool]) -> None:
+    for choices, expected in (
+        ((0, 0), {}),
+        ((2, 2), {"ads": "granted"}),
+        ((1, 2), {"ads": "objected"}),
+        ((2, 1), {"ads": "objected"}),
+        ((3, 0), {"ads": "objected"}),
+    ):
+        assert said(ours, "gpp", state_section(*state, said=choices)) == expected
+    assert said(ours, "gpp", state_section(*state, said=(0, 0), child=1)) == {CHILD: "objected"}
+    with_gpc = state_section(*state, said=(2, 2)) + "." + Writer().add((1, 2), (1, 1)).text()
+    assert said(ours, "gpp", with_gpc) == {"ads": "objected"}
+
+
+@pytest.mark.parametrize("number", [24, 25, 26, 27])
+def test_a_section_that_is_only_a_draft_counts_as_opted_out(ours: Policy, number: int) -> None:
+    text = state_section(number, 3, 8, 1, True, said=(2, 2))
+    assert said(ours, "gpp", text) == {"ads": "objected"}
+
+
 @pytest.mark.parametrize(("value", "expected"), [("1", {"ads": "objected"}), ("0", {}), ("true", {}), ("11", {})])
 def test_t36_gpc_is_one_and_nothing_else(ours: Policy, value: str, expected: dict[str, str]) -> None:
     assert said(ours, "gpc", value) == expected
