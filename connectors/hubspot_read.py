@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient
+from consentry.connectors.paging import repeated
 from consentry.connectors.tombstones import with_tombstones
 from consentry.connectors.versions import ApiVersion
 from consentry.errors import SourceFailed
@@ -123,7 +124,7 @@ class Read:
             answer = self._list_page(after, archived)
             following = (body_of(answer).get("paging") or {}).get("next", {}).get("after")
             if following is not None and (following in passed or following == after):
-                raise repeated("page")
+                raise repeated("HubSpot")
             passed.add(str(following))
             records = [record for record in self._whole(results(answer), archived) if self._is_new(record, archived)]
             if following is None:
@@ -147,7 +148,7 @@ class Read:
             found = results(answer)
             last = _number(self._state.get("last_id") or 0)
             if any(_number(record["id"]) <= last for record in found):
-                raise repeated("id")
+                raise repeated("HubSpot")
             ended = len(found) < SEARCH_MAX
             records = [record for record in found if self._is_new(record, False)]
             if found:
@@ -266,12 +267,6 @@ def results(answer: Answer) -> list[dict[str, Any]]:
     if not isinstance(found, list):
         raise SourceFailed("HubSpot answered without 'results'. Check base_url.", code="garbage")
     return found
-
-
-def repeated(what: str) -> SourceFailed:
-    """Return the error for a cursor that came twice."""
-    message = f"HubSpot gave the same {what} again, which would never end. Run again; report it to HubSpot if it stays."
-    return SourceFailed(message, code="repeated_cursor")
 
 
 def _number(id: object) -> int:

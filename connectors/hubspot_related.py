@@ -22,9 +22,9 @@ from consentry.connectors.hubspot_read import (
     Wanted,
     body_of,
     merged_into,
-    repeated,
     results,
 )
+from consentry.connectors.paging import repeated
 
 ASSOCIATION_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("from_id", "to_id", "type_id", "category", "label")],
@@ -66,7 +66,7 @@ def associations(http: HttpClient, first: str, second: str, state: State) -> Ite
                 if following is not None:
                     inputs.append({"id": result["from"]["id"], "after": following})
             if inputs == asked:
-                raise repeated("page")
+                raise repeated("HubSpot")
         yield Page(pa.RecordBatch.from_pylist(rows, ASSOCIATION_SCHEMA), left_off)
 
 
@@ -98,7 +98,7 @@ def _listed(http: HttpClient, kind: str, named: str, state: State) -> Iterator[t
         answer = http.request("GET", path, params=params | ({"after": after} if after else {}))
         following = (body_of(answer).get("paging") or {}).get("next", {}).get("after")
         if following is not None and following == after:
-            raise repeated("page")
+            raise repeated("HubSpot")
         yield results(answer), {"after": following} if following is not None else {}
         if following is None:
             return

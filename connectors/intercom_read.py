@@ -18,6 +18,7 @@ import pyarrow as pa
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import HttpClient, HttpFailed
 from consentry.connectors.overlap import Overlap
+from consentry.connectors.paging import repeated
 from consentry.connectors.tombstones import tombstones, with_tombstones
 from consentry.errors import RetryLater, SourceFailed
 
@@ -79,7 +80,7 @@ class ContactRead:
                 yield kept, {"phase": "done", "until": self._state["until"], "seen": seen}
                 return
             if following in passed:
-                raise _repeated()
+                raise repeated("Intercom")
             passed.add(following)
             self._state["cursor"] = following
             yield kept, {**self._state, "fresh": dict(self._overlap.fresh)}
@@ -205,8 +206,3 @@ def _data(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(found, list):
         raise SourceFailed("Intercom answered without 'data'. Check base_url.", code="garbage")
     return found
-
-
-def _repeated() -> SourceFailed:
-    message = "Intercom gave the same cursor again, which would never end. Run again; report it if it stays."
-    return SourceFailed(message, code="repeated_cursor")

@@ -177,19 +177,24 @@ class _Place:
         return bool(self.warehouse.sql(query, name=self.name)["n"][0].as_py())
 
     def _guarded(self, work: Callable[[], object]) -> None:
-        failed: StopRun | None = None
+        failed: BaseException | None = None
         try:
             work()
         except PipelineStepFailed as error:
-            cause = type(error.exception).__name__
-            failed = StopRun(
-                f"What source {self.name!r} gave could not be loaded into the warehouse ({error.step}: {cause}). "
-                "Run again; the rows are kept and loaded first.",
-                code="landing_failed",
-            )
+            # dlt takes an interrupt for a failure of its step; whoever pressed Ctrl-C wants an end, and no sentence.
+            interrupted = isinstance(error.exception, KeyboardInterrupt)
+            failed = KeyboardInterrupt() if interrupted else self._refused(error)
         # Raised here and not above, so that dlt's own error, which quotes values, is not its context.
         if failed:
             raise failed
+
+    def _refused(self, error: PipelineStepFailed) -> StopRun:
+        cause = type(error.exception).__name__
+        return StopRun(
+            f"What source {self.name!r} gave could not be loaded into the warehouse ({error.step}: {cause}). "
+            "Run again; the rows are kept and loaded first.",
+            code="landing_failed",
+        )
 
 
 class _Landing:

@@ -83,11 +83,12 @@ def look_up(
             break
         try:
             with failing_as(SourceFailed):
-                found = counted.note(_asked(ask, identifiers))
+                found = _asked(ask, identifiers)
+            rows.append(_row(person, found, source, now()))
+            counted.note(found)
         except ConsentryError as error:
             failure = error
             break
-        rows.append(_row(person, found, source, now()))
         if len(rows) == PAGE_PEOPLE:
             yield _page(rows)
             rows = []
@@ -106,7 +107,7 @@ class _Counted:
     def is_spent(self) -> bool:
         return self._asked >= self._budget.max_lookups or self._matched >= self._budget.max_matches
 
-    def note(self, found: Found) -> Found:
+    def note(self, found: Found) -> None:
         self._asked += 1
         # A lost answer may have been paid for.
         self._matched += found.status in ("found", "lost")
@@ -116,7 +117,6 @@ class _Counted:
                 f"{LOST_MAX} answers in a row were lost, and may have cost. Nothing more is asked for in this run."
             )
             raise SourceFailed(message, code="answers_lost")
-        return found
 
 
 def _asked(ask: Ask, identifiers: Mapping[str, str]) -> Found:

@@ -30,12 +30,15 @@ class Cursors:
         """Return the cursor as text; raises SourceFailed when it was followed before (facts: dlt, airbyte #8300)."""
         text = str(cursor)
         if text in self._seen:
-            message = (
-                f"{self._vendor} gave the same page again, which would never end. Run again; tell them if it stays."
-            )
-            raise SourceFailed(message, code="repeated_cursor")
+            raise repeated(self._vendor)
         self._seen.add(text)
         return text
+
+
+def repeated(vendor: str) -> SourceFailed:
+    """Return the error for a page or a cursor that came twice."""
+    message = f"{vendor} gave the same page again, which would never end. Run again; tell them if it stays."
+    return SourceFailed(message, code="repeated_cursor")
 
 
 def in_order(fetch: Callable[[K], V], keys: Iterable[K], *, at_once: int = 4) -> Iterator[V]:

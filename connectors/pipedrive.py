@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.overlap import Overlap
-from consentry.connectors.paging import ahead
+from consentry.connectors.paging import ahead, repeated
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import RetryPolicy, retry_after
 from consentry.connectors.tombstones import FIELDS, with_tombstones
@@ -123,7 +123,7 @@ class Pipedrive:
                 if following is None:
                     break
                 if following == cursor:
-                    raise _repeated()
+                    raise repeated("Pipedrive")
                 cursor = following
             self._own[name] = tuple(found)
         return self._own[name]
@@ -167,7 +167,7 @@ class _Read:
                 yield Page(self._batch(records), {"phase": "done", "until": self._state["until"], "seen": seen})
                 return
             if following in self._passed:
-                raise _repeated()
+                raise repeated("Pipedrive")
             self._passed.add(following)
             self._state["cursor"] = following
             state = {**self._state, "fresh": dict(self._overlap.fresh), "tied": sorted(self._tied)}
@@ -240,11 +240,6 @@ def _data(body: Any) -> list[dict[str, Any]]:
 
 def _next(body: Mapping[str, Any]) -> str | None:
     return (body.get("additional_data") or {}).get("next_cursor")
-
-
-def _repeated() -> SourceFailed:
-    message = "Pipedrive gave the same cursor again, which would never end. Run again; report it if it stays."
-    return SourceFailed(message, code="repeated_cursor")
 
 
 def _written(moment: datetime) -> str:

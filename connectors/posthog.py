@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field, SecretStr
 from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
 from consentry.connectors.export_lines import Row, as_text, text_batch, text_schema
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
+from consentry.connectors.paging import Cursors, repeated
 from consentry.connectors.quota import Limit
 from consentry.errors import RetryLater, SourceFailed
 
@@ -114,7 +115,7 @@ class PostHog:
             else:
                 behind = {"since": found[-1][4], "last": found[-1][0]}
                 if (behind["since"], behind["last"]) == (at["since"], at["last"]):
-                    raise _repeated("events")
+                    raise repeated("PostHog")
                 at |= behind
             yield Page(text_batch((_event(one) for one in found), EVENT_COLUMNS), dict(at))
             if at.get("done"):
@@ -130,18 +131,16 @@ class PostHog:
 
     def _persons(self, state: State) -> Iterator[Page]:
         link: str | None = state.get("next") or f"{self._path}/persons/?{urlencode({'limit': PERSONS_PAGE})}"
-        passed: set[str] = set()
+        cursors = Cursors("PostHog")
+        cursors.follow(link)
         while link:
-            if link in passed:
-                raise _repeated("persons")
-            passed.add(link)
             path, _, query = link.partition("?")
             answer = self._persons_page(path, dict(httpx.QueryParams(query)))
             following = answer.get("next")
             link = None
             if following:
                 there, params = self.http.next_path(str(following))
-                link = f"{there}?{urlencode(params)}"
+                link = cursors.follow(f"{there}?{urlencode(params)}")
             yield Page(text_batch((_person(one) for one in answer["results"]), PERSON_COLUMNS), {"next": link})
 
     def _persons_page(self, path: str, params: Mapping[str, str]) -> Mapping[str, Any]:
@@ -178,11 +177,6 @@ def _person(found: Mapping[str, Any]) -> Row:
 
 def _text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _repeated(what: str) -> SourceFailed:
-    message = f"PostHog gave the same page of {what} again; the read would never end. Run again later."
-    return SourceFailed(message, code="repeated_cursor")
 
 
 def _strange() -> SourceFailed:

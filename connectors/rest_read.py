@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient
-from consentry.connectors.paging import Cursors, in_order
+from consentry.connectors.paging import Cursors, in_order, repeated
 from consentry.connectors.rest_config import Offsets, RestConfig, RestCursor, RestStream
 from consentry.connectors.rest_pages import Place, first_place, found_at, next_place, other_places
 from consentry.errors import SourceFailed
@@ -47,9 +47,10 @@ class RestRead:
     def pages(self) -> Iterator[Page]:
         """Yield page after page; the last one's state is where the next read begins."""
         cursors, restarts = Cursors(self._config.name), 0
+        before: list[Record] = []
+        cursors.follow(_spelled(self._state["place"]))
         while True:
             place: Place = self._state["place"]
-            cursors.follow(json.dumps(place, sort_keys=True))
             answer = self._asked(place)
             records = self._records(answer)
             if self._has_shifted(place, records):
@@ -68,7 +69,12 @@ class RestRead:
             if others is not None:
                 yield from self._side_by_side(others, records)
                 return
+            # An API that does not know the parameter of a page gives the first one for ever.
+            if records and records == before:
+                raise repeated(self._config.name)
+            before = records
             following = self._following(place, answer, len(records))
+            cursors.follow(_spelled(following))
             yield self._page(records[1:] if place.get("offset") else records, following)
             if following is None:
                 return
@@ -80,6 +86,8 @@ class RestRead:
             lambda place: (place, self._records(self._asked(place))), others, at_once=self._config.at_once
         )
         for place, found in fetched:
+            if found and found == waiting:
+                raise repeated(self._config.name)
             yield self._page(waiting, place)
             waiting = found
         yield self._page(waiting, None)
@@ -165,6 +173,10 @@ class RestRead:
             gone = [_is_set(found_at(record, self._options.deleted)) for record in records]
             columns["_deleted"] = pa.array(gone, pa.bool_())
         return pa.RecordBatch.from_pydict(columns)
+
+
+def _spelled(place: Place | None) -> str:
+    return json.dumps(place, sort_keys=True)
 
 
 def _is_set(value: object) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from consentry.connectors.http import HttpClient, HttpFailed
+from consentry.connectors.paging import repeated
 from consentry.errors import RetryLater, SourceFailed
 
 PORTION = 50_000
@@ -66,8 +67,7 @@ class Bulk:
         while True:
             table, locator = self._portion(job, fields, locator)
             if locator is not None and locator in passed:
-                message = "Salesforce gave the same locator again, which would never end. Run again."
-                raise SourceFailed(message, code="repeated_cursor")
+                raise repeated("Salesforce")
             passed.add(locator)
             yield table, locator
             if locator is None:

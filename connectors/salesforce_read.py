@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from consentry.connectors.base import Page, State
 from consentry.connectors.http import Answer, HttpClient, HttpFailed
 from consentry.connectors.overlap import Overlap
+from consentry.connectors.paging import repeated
 from consentry.connectors.salesforce_bulk import Bulk
 from consentry.connectors.tombstones import with_tombstones
 from consentry.connectors.versions import ApiVersion
@@ -98,7 +99,7 @@ class Read:
                 yield self._ended(self._columns(found))
                 return
             if following in passed:
-                raise repeated("page")
+                raise repeated("Salesforce")
             passed.add(following)
             yield self._page(self._columns(found))
             answer = self._next(following)
@@ -163,12 +164,6 @@ class Read:
     def _ended(self, columns: Mapping[str, Any]) -> Page:
         page = self._page(columns)
         return Page(page.records, {"phase": "done", "until": self._state["until"], "seen": page.state["fresh"]})
-
-
-def repeated(what: str) -> SourceFailed:
-    """Return the error for a cursor that came twice."""
-    message = f"Salesforce gave the same {what} again, which would never end. Run again; report it if it stays."
-    return SourceFailed(message, code="repeated_cursor")
 
 
 def _with_flag(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -11,14 +11,14 @@ from consentry.connectors.base import NoOptions, Source
 from consentry.connectors.intercom import Intercom, IntercomConfig
 from consentry.connectors.pipedrive import Pipedrive, PipedriveConfig
 from consentry.connectors.salesforce import Salesforce, SalesforceConfig, SalesforceStream
-from consentry.testing import SourceContract
 from consentry.testing.sandbox import Sandbox
+from tests.connectors.nothing_is_lost import NothingIsLost
 
 _accounts = count()
 STAMP = "2026-03-02T11:00:00Z"
 
 
-class _AgainstSandbox(SourceContract):
+class _AgainstSandbox(NothingIsLost):
     """A vendor of the sandbox, with few records a page. match: the requests for records."""
 
     vendor = ""
@@ -74,6 +74,22 @@ class TestSalesforce(_AgainstSandbox):
 
     def expected(self) -> set[tuple[str, ...]]:
         return {(f"003{n:012d}AAA",) for n in range(30)}
+
+
+class TestSalesforceBulk(TestSalesforce):
+    match = "*/jobs/query*"
+
+    def fill(self) -> None:
+        super().fill()
+        self.simulator.portion_rows = 7
+
+    def make(self) -> Source:
+        login = {"client_id": "sandbox-client", "client_secret": "sandbox-salesforce"}
+        config = SalesforceConfig.model_validate({"base_url": self.sandbox.url("salesforce"), **login})
+        return self.made(Salesforce, config, contacts=SalesforceStream(fields=("LastName",), via="bulk"))
+
+    def make_empty(self) -> Source:
+        pytest.skip("a job is started, looked at and fetched, whatever it finds")
 
 
 class TestPipedrive(_AgainstSandbox):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from consentry.connectors.base import State
 from consentry.connectors.hubspot import HubSpot, HubSpotConfig, HubSpotStream
@@ -108,38 +105,6 @@ def test_a_read_resumes_at_every_page_boundary(sandbox: Sandbox) -> None:
             behind = [] if stop == len(pages) else list(late.read(stream, state))
             ids = [id for page in [*pages[:stop], *behind] for id in page.records["id"].to_pylist()]
             assert len(ids) == len(set(ids)) == wanted
-
-
-_faults = st.lists(
-    st.tuples(
-        st.sampled_from(["rate_limited", "server_error", "reset", "truncated", "garbage", "lost_answer"]),
-        st.integers(0, 6),
-        st.sampled_from([1, 2, 7]),
-        st.sampled_from(["0", "1", "date", None]),
-    ),
-    max_size=4,
-)
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(schedule=_faults)
-def test_no_schedule_of_faults_loses_or_repeats_a_record(
-    schedule: list[tuple[str, int, int, str | None]], sandbox: Sandbox
-) -> None:
-    sandbox.reset()
-    source = _hubspot(sandbox)
-    stream = source.discover()[0]
-    for kind, after, times, wait in schedule:
-        sandbox.fault(kind, after=after, times=times, retry_after=wait, seconds=0.02)
-    ids: list[str] = []
-    state: State = {}
-    while state.get("phase") != "done":
-        # A read that gives up is taken up again where it stopped, as the next run does.
-        with suppress(SourceFailed, RetryLater):
-            for page in source.read(stream, state):
-                ids += page.records["id"].to_pylist()
-                state = json.loads(json.dumps(page.state))
-    assert Counter(ids) == Counter([*LIVE, *ARCHIVED])
 
 
 def test_trap_5_a_used_up_day_pauses_instead_of_spinning(sandbox: Sandbox) -> None:

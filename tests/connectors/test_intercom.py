@@ -6,15 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from consentry.connectors.base import NoOptions, State
 from consentry.connectors.intercom import VERSION, Intercom, IntercomConfig
@@ -166,38 +163,6 @@ def test_a_scroll_of_somebody_else_pauses(sandbox: Sandbox, workspace: Workspace
     with pytest.raises(RetryLater, match="scroll") as caught:
         list(_source(sandbox, "companies").read(stream, {}))
     assert caught.value.after == 60
-
-
-_faults = st.lists(
-    st.tuples(
-        st.sampled_from(["rate_limited", "server_error", "reset", "truncated", "garbage", "lost_answer"]),
-        st.integers(0, 4),
-        st.sampled_from([1, 2, 7]),
-        st.sampled_from(["0", "1", "date", None]),
-    ),
-    max_size=4,
-)
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(schedule=_faults)
-def test_no_schedule_of_faults_loses_or_repeats_a_contact(
-    schedule: list[tuple[str, int, int, str | None]], sandbox: Sandbox, workspace: Workspace
-) -> None:
-    sandbox.reset()
-    workspace.put(_contact(n) for n in range(1, 402))
-    source = _source(sandbox)
-    stream = source.discover()[0]
-    for kind, after, times, wait in schedule:
-        sandbox.fault(kind, match="/contacts/search", after=after, times=times, retry_after=wait, seconds=0.02)
-    ids: list[str] = []
-    state: State = {}
-    while state.get("phase") != "done":
-        with suppress(SourceFailed, RetryLater):
-            for page in source.read(stream, state):
-                ids += page.records["id"].to_pylist()
-                state = json.loads(json.dumps(page.state))
-    assert len(ids) == len(set(ids)) == 401
 
 
 def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox, workspace: Workspace) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from consentry.connectors.base import NoOptions, State
 from consentry.connectors.pipedrive import Pipedrive, PipedriveConfig
@@ -125,38 +122,6 @@ def test_a_read_resumes_at_every_page_boundary_with_or_without_its_cursor(
         for page in source.read(stream, json.loads(json.dumps(pages[stop - 1].state))):
             ids += page.records["id"].to_pylist()
         assert len(ids) == len(set(ids)) == 1301
-
-
-_faults = st.lists(
-    st.tuples(
-        st.sampled_from(["rate_limited", "server_error", "reset", "truncated", "garbage", "lost_answer"]),
-        st.integers(0, 4),
-        st.sampled_from([1, 2, 5]),
-    ),
-    max_size=4,
-)
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(schedule=_faults)
-def test_no_schedule_of_faults_loses_or_repeats_a_record(
-    schedule: list[tuple[str, int, int]], sandbox: Sandbox, company: Company
-) -> None:
-    sandbox.reset()
-    company.put("persons", [_person(n) for n in range(1, 1202)])
-    source = _source(sandbox)
-    stream = source.discover()[0]
-    for kind, after, times in schedule:
-        sandbox.fault(kind, match="/persons", after=after, times=times, seconds=0.02)
-    ids: list[str] = []
-    state: State = {}
-    while state.get("phase") != "done":
-        company.turned_away = 0
-        with suppress(SourceFailed, RetryLater):
-            for page in source.read(stream, state):
-                ids += page.records["id"].to_pylist()
-                state = json.loads(json.dumps(page.state))
-    assert len(ids) == len(set(ids)) == 1201
 
 
 def test_trap_5_a_429_that_stays_pauses_long_before_the_block(sandbox: Sandbox, company: Company) -> None:

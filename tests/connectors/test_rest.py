@@ -204,6 +204,14 @@ def test_trap_20_a_repeated_cursor_raises() -> None:
         _read(_source(serve, paging=PAGINGS["cursor"]))
 
 
+def test_trap_20_an_api_that_does_not_know_the_pages_parameter_ends_the_read() -> None:
+    def serve(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": {"items": [{"id": 1}, {"id": 2}]}})
+
+    with pytest.raises(SourceFailed, match="same page again"):
+        _read(_source(serve, paging={"kind": "number", "param": "pag", "size": 2}))
+
+
 def _answering(*answers: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
     left = list(answers)
     return lambda request: left.pop(0) if len(left) > 1 else left[0]

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from consentry.connectors.base import State
@@ -299,38 +296,6 @@ def test_trap_20_a_repeated_cursor_raises(sandbox: Sandbox, org: Org) -> None:
     sandbox.fault("repeated_cursor", match="/results", after=1, times=100)
     with pytest.raises(SourceFailed, match="never end"):
         _read(_source(sandbox, via="bulk"))
-
-
-_faults = st.lists(
-    st.tuples(
-        st.sampled_from(["rate_limited", "server_error", "reset", "truncated", "lost_answer", "expired_token"]),
-        st.integers(0, 6),
-        st.sampled_from([1, 2, 7]),
-    ),
-    max_size=4,
-)
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(schedule=_faults, via=st.sampled_from(["rest", "bulk"]))
-def test_no_schedule_of_faults_loses_or_repeats_a_record(
-    schedule: list[tuple[str, int, int]], via: str, sandbox: Sandbox, org: Org
-) -> None:
-    sandbox.reset()
-    org.page_rows = org.portion_rows = 20
-    org.put("Contact", [_contact(n) for n in range(1, 101)])
-    source = _source(sandbox, via=via)
-    stream = source.discover()[0]
-    for kind, after, times in schedule:
-        sandbox.fault(kind, match="/services/data/*", after=after, times=times, seconds=0.02)
-    ids: list[str] = []
-    state: State = {}
-    while state.get("phase") != "done":
-        with suppress(SourceFailed, RetryLater):
-            for page in source.read(stream, state):
-                ids += page.records["Id"].to_pylist()
-                state = json.loads(json.dumps(page.state))
-    assert len(ids) == len(set(ids)) == 100
 
 
 # Logging in ---------------------------------------------------------------------------------------------------

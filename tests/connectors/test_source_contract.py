@@ -22,6 +22,7 @@ from consentry.connectors.sql_source import Sql, SqlConfig, SqlStream
 from consentry.testing import SourceContract
 from consentry.testing.memory_source import MemorySource, MemorySourceConfig
 from consentry.testing.sandbox import Sandbox
+from tests.connectors.nothing_is_lost import NothingIsLost
 
 _accounts = count()
 TOKEN = "sandbox-hubspot"
@@ -93,7 +94,7 @@ class TestSql(SourceContract):
             connection.execute(sa.text(statement), values)
 
 
-class _AgainstSandbox(SourceContract):
+class _AgainstSandbox(NothingIsLost):
     """A source that reads contacts from the HubSpot simulator."""
 
     stream = "contacts"

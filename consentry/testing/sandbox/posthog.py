@@ -91,7 +91,7 @@ class PostHog(PlainVendor):
         offset = whole_number(call.query("offset", "0"), least=0, most=10**9) or 0
         following = None
         if offset + limit < len(self.persons):
-            here = offset if call.repeats_cursor() else offset + limit
+            here = offset if call.repeats_cursor() and offset else offset + limit
             following = str(call.request.url.include_query_params(limit=limit, offset=here))
             if self.next_host:
                 following = f"{self.next_host}{call.request.url.path}?limit={limit}&offset={here}"

@@ -66,6 +66,7 @@ class Shop:
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield what changed since `state`: since is the cursor of the read, after the next page of it."""
         cursors, now = Cursors("Shop"), dict(state)
+        cursors.follow(now.get("after"))
         with failing_as(SourceFailed):
             while True:
                 params = {name: str(now[name]) for name in ("since", "after") if name in now}

@@ -13,10 +13,10 @@ import test_posthog
 from consentry.connectors import export_lines
 from consentry.connectors.base import Source
 from consentry.testing.sandbox import Sandbox
-from consentry.testing.source_contract import SourceContract
+from tests.connectors.nothing_is_lost import NothingIsLost
 
 
-class _AgainstSandbox(SourceContract):
+class _AgainstSandbox(NothingIsLost):
     """A source that reads from a simulator. no_cursor: there is none to repeat. bare: what a bare 429 means."""
 
     vendor = ""
@@ -40,6 +40,9 @@ class _AgainstSandbox(SourceContract):
             pytest.skip("there is no cursor")
         if self.bare and fault.get("retry_after", "") is None:
             pytest.skip(self.bare)
+        self.plan(**fault)
+
+    def plan(self, **fault: Any) -> None:
         self.sandbox.fault(match=self.path, **fault)
 
     def clear(self) -> None:
