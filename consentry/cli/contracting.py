@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +17,7 @@ from consentry.pipeline.drafting import draft
 from consentry.validation.contract import Contract, read_contract
 from consentry.validation.contract_diff import Change, contract_diff
 from consentry.validation.contract_test import Tried, try_examples
+from consentry.validation.json_schema import from_json_schema
 from consentry.validation.write import yaml_text
 
 app = typer.Typer(help="Draft, compare and try contracts.", no_args_is_help=True)
@@ -34,15 +36,31 @@ def infer_command(
     output: OutputOption = Output.text,
 ) -> None:
     """Draft a contract from the data of a stream, for you to read and tighten."""
-    found = draft(job, stream)
+    _write(draft(job, stream), out, output)
+
+
+@app.command("from-schema")
+def from_schema_command(
+    schema: Annotated[Path, typer.Argument(help="A JSON Schema file of one record.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; it must not exist yet.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Turn a JSON Schema into a contract; refuse what a contract cannot say the same way."""
+    faults = Faults()
+    name = re.sub(r"[^a-z0-9_]+", "_", schema.name.split(".")[0].lower()).strip("_") or "records"
+    found = from_json_schema(schema, faults, name=name)
+    faults.check()
+    _write(found or {}, out, output)
+
+
+# A contract file is plain YAML.
+def _write(found: dict[str, Any], out: Path | None, output: Output) -> None:
     text = yaml_text(found)
     if out is not None:
         if out.exists():
             raise ConfigError(f"{out} exists already. Name another file, or remove it.")
         out.write_text(text, encoding="utf-8")
-    words = (
-        text if out is None else f"Draft with {len(found['columns'])} columns written to {out}. Read every line of it."
-    )
+    words = text if out is None else f"{len(found['columns'])} columns written to {out}. Read every line of it."
     emit(output, {"contract": found, "file": str(out) if out else None}, lambda: typer.echo(words))
 
 
