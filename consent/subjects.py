@@ -132,7 +132,8 @@ def _query(warehouse: Warehouse) -> str:
     return (
         f"SELECT DISTINCT m.person_id, i.type, i.value, {column} AS golden FROM identity.identifier i "
         f"JOIN identity.membership m ON m.record_id = i.record_id AND m.valid_to_run IS NULL {join} "
-        "WHERE i.status = 'ok' AND i.value IS NOT NULL"
+        # What only likeness links is no identifier that a person could give.
+        "WHERE i.status = 'ok' AND i.value IS NOT NULL AND i.type <> 'similar'"
     )
 
 

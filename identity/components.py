@@ -19,9 +19,14 @@ def components(records: int, values: int, r: Ints, v: Ints) -> Ints:
     nodes = records + values
     if not nodes:
         return np.empty(0, dtype=np.int64)
-    graph = coo_array((np.ones(len(r), dtype=np.int8), (r, v + records)), shape=(nodes, nodes))
-    _, labels = connected_components(graph, directed=False)
-    return lowest_member(labels[:records].astype(np.int64))
+    return lowest_member(linked_parts(nodes, r, v + records)[:records])
+
+
+def linked_parts(nodes: int, one: Ints, other: Ints) -> Ints:
+    """Return for every node a number of its connected part, given edges between nodes."""
+    graph = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
+    labels: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels
 
 
 def lowest_member(labels: Ints) -> Ints:

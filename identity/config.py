@@ -17,8 +17,11 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
 from consentry.config import Model, Name
+from consentry.identity.similar_config import SimilarRules
 
 Kind = Literal["email", "phone", "external", "cookie"]
+# The identifier type of records that only their likeness links.
+SIMILAR = "similar"
 Criterion = Literal["trust", "recency", "completeness"]
 
 MAX_PURPOSES = 62
@@ -57,6 +60,13 @@ _DEFAULTS: dict[Kind, tuple[bool, int | None, int | None, int]] = {
     "phone": (False, 5, 5, 30),
     "cookie": (False, None, 5, 40),
 }
+
+
+# Likeness is believed last, joins any number of records, and is no identifier that a job could set.
+_LIKENESS = Rule(
+    type=SIMILAR, kind="external", unique=False, max_per_person=None, max_persons_per_value=None, priority=1_000,
+    blocked=(),
+)  # fmt: skip
 
 
 class IdentifierRule(Model):
@@ -152,6 +162,7 @@ class IdentityConfig(Model):
     null for none.
     large_person: customer records of one person beyond which an alarm is raised, and records on one value beyond
     which it no longer speaks for others.
+    similar: how records that share no identifier are recognised as one person; null for not at all.
     """
 
     identifiers: dict[Name, IdentifierRule] = Field(default_factory=dict)
@@ -160,9 +171,12 @@ class IdentityConfig(Model):
     contradiction: Name | None = "given_name"
     large_person: int = Field(default=100, ge=2)
     linking: Linking = Field(default_factory=Linking)
+    similar: SimilarRules | None = None
 
     def rule(self, type: str) -> Rule:
         """Return the rule of an identifier type, declared or not."""
+        if type == SIMILAR:
+            return _LIKENESS
         given = self.identifiers.get(type) or IdentifierRule()
         kind = given.kind or kind_of(type)
         unique, per_person, per_value, priority = _DEFAULTS[kind]

@@ -32,15 +32,18 @@ class Constraints:
     apart: Ints = field(default_factory=_no_pairs)
 
 
-def constraints(warehouse: Warehouse) -> Constraints:
-    """Read the pairs of `identity.staged_bound`; a merge of many records is a star around the first of them."""
+def constraints(warehouse: Warehouse, records: str = "identity.staged_record") -> Constraints:
+    """Read the pairs of `identity.staged_bound`; a merge of many records is a star around the first of them.
+
+    records: the table that numbers the records (record_id, r).
+    """
     merged = warehouse.sql(
         f"SELECT DISTINCT first AS one, r AS other, forced FROM (SELECT s.r, b.forced, min(s.r) OVER ("
-        f"PARTITION BY b.decision_id) AS first FROM {BOUND} b JOIN identity.staged_record s USING (record_id)"
+        f"PARTITION BY b.decision_id) AS first FROM {BOUND} b JOIN {records} s USING (record_id)"
         " WHERE b.kind = 'merge') WHERE r <> first ORDER BY ALL"
     )
     apart = warehouse.sql(
-        f"WITH seat AS (SELECT b.decision_id, b.side, s.r FROM {BOUND} b JOIN identity.staged_record s"
+        f"WITH seat AS (SELECT b.decision_id, b.side, s.r FROM {BOUND} b JOIN {records} s"
         " USING (record_id) WHERE b.kind <> 'merge') SELECT DISTINCT least(a.r, b.r) AS one,"
         " greatest(a.r, b.r) AS other FROM seat a JOIN seat b USING (decision_id)"
         " WHERE a.side = 0 AND b.side = 1 ORDER BY ALL"

@@ -62,7 +62,7 @@ def report(warehouse: Warehouse, config: IdentityConfig, *, run_id: str, looked_
         blocked=used.get("blocked", 0),
         invalid=used.get("invalid", 0),
         events=_counts(warehouse, events, run=run_id),
-        alarms=(*_crowds(warehouse), *_large(warehouse, config))[:MAX_ALARMS],
+        alarms=(*_crowds(warehouse), *_large(warehouse, config), *_left_out(warehouse, config))[:MAX_ALARMS],
         looked_at=looked_at,
     )
 
@@ -90,6 +90,21 @@ def _large(warehouse: Warehouse, config: IdentityConfig) -> list[Alarm]:
         most=MAX_ALARMS,
     )
     return [_of_many(row["person_id"], row["n"]) for row in rows.to_pylist()]
+
+
+def _left_out(warehouse: Warehouse, config: IdentityConfig) -> list[Alarm]:
+    if config.similar is None or not warehouse.has("identity.similar_block"):
+        return []
+    rows = warehouse.sql("SELECT * FROM identity.similar_block ORDER BY records DESC, rule LIMIT 3").to_pylist()
+    return [_too_large(row["rule"], row["keys"], row["records"]) for row in rows]
+
+
+def _too_large(rule: str, keys: int, records: int) -> Alarm:
+    sentence = (
+        f"{keys:,} keys of the blocking rule '{rule}' stand on {records:,} records, too many to compare with each"
+        " other; other rules looked at them. Raise identity.similar.largest_block if people are missed."
+    )
+    return Alarm("blocks_left_out", sentence, records=records)
 
 
 def _crowd(type_: str, records: int, persons: int) -> Alarm:

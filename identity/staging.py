@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from consentry.identity.config import IdentityConfig, Rule
+from consentry.identity.config import SIMILAR, IdentityConfig, Rule
 from consentry.identity.decisions import Decisions, stage_nothing
 from consentry.identity.graph import Graph, read_graph
+from consentry.identity.likeness import stage_similar
 from consentry.identity.normalise import normalise
 from consentry.identity.scope import TOUCHED, is_comparable, stage_touched
 from consentry.model.names import quoted
@@ -24,6 +25,7 @@ def stage(warehouse: Warehouse, config: IdentityConfig, decisions: Decisions | N
         decisions.stage(warehouse, "identity.staged_subject")
     else:
         stage_nothing(warehouse)
+    stage_similar(warehouse, config)
     stage_touched(warehouse, comparable=comparable)
     _number(warehouse)
     return read_graph(warehouse, types, config)
@@ -81,6 +83,7 @@ def _distrust(types: tuple[Rule, ...]) -> tuple[str, dict[str, object]]:
 
 def _stage_types(warehouse: Warehouse, config: IdentityConfig) -> tuple[Rule, ...]:
     names = warehouse.sql("SELECT DISTINCT type FROM identity.staged_canonical")["type"].to_pylist()
+    names += [SIMILAR] if config.similar else []
     rules = sorted((config.rule(name) for name in names), key=lambda rule: (rule.priority, rule.type))
     schema = pa.schema([("type", pa.string()), ("t", pa.int64())])
     rows = pa.RecordBatch.from_pylist([{"type": rule.type, "t": t} for t, rule in enumerate(rules)], schema)

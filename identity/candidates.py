@@ -1,0 +1,136 @@
+"""Which records are compared with which: features, and pairs that share at least one of many blocking keys.
+
+A true pair that shares no key is lost for good, so that the keys are many and different (one typing error breaks
+some of them, never all). A key that very many records share says little and costs a square: its block is left out,
+the largest blocks of a rule first, and another rule with a finer key finds the pairs worth finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from consentry.errors import StopRun
+from consentry.identity.roles import NAMES, ROLES, words
+from consentry.identity.similar_config import SimilarRules
+from consentry.model.names import quoted
+from consentry.warehouse import Warehouse
+
+FEATURES = "identity.staged_feature"
+PAIRS = "identity.staged_pair"
+_KEYS = "identity.staged_key"
+_RAW = "identity.staged_raw_pair"
+STAGED = (FEATURES, PAIRS, _KEYS, _RAW)
+
+_PARTS = {
+    "given": ("given_name", '"given_name"'),
+    "given1": ("given_name", 'left("given_name", 1)'),
+    "given3": ("given_name", 'left("given_name", 3)'),
+    "family": ("family_name", '"family_name"'),
+    "family1": ("family_name", 'left("family_name", 1)'),
+    "family3": ("family_name", 'left("family_name", 3)'),
+    "born": ("date_of_birth", '"date_of_birth"'),
+    "year": ("date_of_birth", 'left("date_of_birth", 4)'),
+    "day": ("date_of_birth", 'right("date_of_birth", 4)'),
+    "email": ("email", '"email"'),
+    "box": ("email", "split_part(\"email\", '@', 1)"),
+    "phone": ("phone", '"phone"'),
+    "id": ("national_id", '"national_id"'),
+    "postcode": ("postcode", '"postcode"'),
+    "area": ("postcode", 'left("postcode", 4)'),
+    "street": ("street_address", '"street_address"'),
+    "street8": ("street_address", 'left("street_address", 8)'),
+    "city": ("city", '"city"'),
+    "birthplace": ("birth_place", '"birth_place"'),
+}
+_RULES = (
+    "email", "box", "phone", "id", "street", "postcode", "born", "born given1", "born family1", "given born",
+    "given family", "given year day", "given postcode", "given area", "given birthplace year",
+    "family year", "family day", "family postcode", "family area", "family city", "family birthplace",
+    "given3 family3 year", "given3 year", "given3 year birthplace", "given3 family3 day", "given1 family3 year",
+    "family3 postcode", "family3 birthplace", "family3 street8", "street8 postcode",
+    "birthplace year", "birthplace day given1", "city year given1", "postcode year",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a blocking rule left out for its size: so many keys, on so many records."""
+
+    rule: str
+    keys: int
+    records: int
+
+
+def stage_features(warehouse: Warehouse, columns: Mapping[str, str], query: str) -> tuple[str, ...]:
+    """Write the cleaned columns of the records to FEATURES, with how frequent each value is; return what is there.
+
+    columns: for each meaning the column of the query that has it. query: gives r (BIGINT), source and these columns.
+    FEATURES: r, source, a column for each meaning, tf_MEANING (the share of the records that say the same).
+    """
+    clean = dict(_cleaned(columns))
+    if not clean:
+        raise StopRun("No column of the records says what people are called, when they were born or where they live.")
+    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in clean.items())
+    rare = [name for name in clean if ROLES[name].rare]
+    counts = ", ".join(
+        f"n_{name} AS (SELECT {quoted(name)} AS value, count(*) / sum(count(*)) OVER () AS tf FROM cleaned"
+        f" WHERE {quoted(name)} IS NOT NULL GROUP BY 1)"
+        for name in rare
+    )
+    joins = " ".join(f"LEFT JOIN n_{name} ON n_{name}.value = cleaned.{quoted(name)}" for name in rare)
+    shares = "".join(f", n_{name}.tf AS tf_{name}" for name in rare)
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {FEATURES} AS WITH cleaned AS MATERIALIZED (SELECT r, source, {selected}"
+        f" FROM ({query})){', ' if counts else ''}{counts} SELECT cleaned.*{shares} FROM cleaned {joins} ORDER BY r"
+    )
+    return tuple(clean)
+
+
+def stage_pairs(warehouse: Warehouse, roles: tuple[str, ...], rules: SimilarRules) -> tuple[LeftOut, ...]:
+    """Write the pairs to compare to PAIRS (a < b, each once); return what was left out for its size."""
+    records = warehouse.count(FEATURES)
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (pair BIGINT)")
+    left_out = []
+    for rule, key in blocking_keys(roles):
+        warehouse.sql(
+            f"CREATE OR REPLACE TABLE {_KEYS} AS WITH keyed AS (SELECT r, {key} AS k FROM {FEATURES}),"
+            " block AS (SELECT k, count(*) AS n FROM keyed WHERE k IS NOT NULL GROUP BY k HAVING n > 1)"
+            " SELECT keyed.r, k, n, n <= $largest AND cost <= $budget AS used FROM keyed JOIN"
+            " (SELECT k, n, sum(CASE WHEN n <= $largest THEN n * (n - 1) // 2 ELSE 0 END) OVER (ORDER BY n) AS cost"
+            " FROM block) USING (k)",
+            largest=rules.largest_block,
+            budget=rules.pairs_per_record * records,
+        )
+        warehouse.sql(
+            f"INSERT INTO {_RAW} SELECT (a.r << 32) | b.r FROM {_KEYS} a JOIN {_KEYS} b ON a.k = b.k AND a.r < b.r"
+            " WHERE a.used AND b.used"
+        )
+        found = warehouse.sql(f"SELECT count(DISTINCT k) AS k, count(*) AS n FROM {_KEYS} WHERE NOT used").to_pylist()
+        if found[0]["k"]:
+            left_out.append(LeftOut(rule, found[0]["k"], found[0]["n"]))
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {PAIRS} AS SELECT pair >> 32 AS a, pair & 4294967295 AS b"
+        f" FROM (SELECT DISTINCT pair FROM {_RAW})"
+    )
+    warehouse.drop(_RAW)
+    warehouse.drop(_KEYS)
+    return tuple(left_out)
+
+
+def blocking_keys(roles: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield each blocking rule that these meanings allow, and the SQL of its key, null where a part is missing."""
+    for rule in _RULES:
+        parts = rule.split()
+        if all(_PARTS[part][0] in roles for part in parts):
+            yield rule, " || chr(31) || ".join(_PARTS[part][1] for part in parts)
+
+
+def _cleaned(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, column in columns.items():
+        if name != "full_name":
+            yield name, ROLES[name].clean(quoted(column))
+    if "full_name" in columns and not set(NAMES) & set(columns):
+        whole = f"string_split({words(quoted(columns['full_name']))}, ' ')"
+        yield "given_name", f"{whole}[1]"
+        yield "family_name", f"CASE WHEN len({whole}) > 1 THEN {whole}[-1] END"

@@ -1,0 +1,141 @@
+"""Give records that are alike a common identifier of the type `similar`, which links like any other, but last.
+
+It is judged as all identifiers are: it never joins two people whose unique identifiers differ, it is explained and
+demoted like them. Its value names nobody: a hash of the first record of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from consentry.identity.candidates import STAGED
+from consentry.identity.codes import Ints, ints
+from consentry.identity.components import linked_parts
+from consentry.identity.config import SIMILAR, IdentityConfig
+from consentry.identity.constraints import constraints
+from consentry.identity.linkage import Guards, Pairs, cluster
+from consentry.identity.similar import Evidence, columns_of, evidence
+from consentry.identity.similar_config import SimilarRules
+from consentry.model.names import quoted
+from consentry.warehouse import Warehouse
+
+RECORDS = "identity.staged_alike"
+_GROUPS = "identity.staged_alike_group"
+# Pairs from here on are kept for those who explain or review.
+_TELLING = 0.05
+_PAIR_TYPES = "record_id TEXT, other_id TEXT, probability DOUBLE"
+
+
+def stage_similar(warehouse: Warehouse, config: IdentityConfig, *, refused: str | None = None) -> None:
+    """Add to identity.staged_identifier the type `similar`, for records that only their likeness links.
+
+    All customer records are looked at, so that the groups depend on the records alone. Beside it the tables
+    identity.similar_pair (record_id, other_id, probability) and identity.similar_block (rule, keys, records): the
+    pairs that are at all alike, and blocks that were too large to compare.
+    """
+    rules = config.similar
+    if rules is None or not warehouse.has("clean.customer"):
+        return
+    held = f" WHERE record_id NOT IN (SELECT record_id FROM {refused})" if refused else ""
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {RECORDS} AS SELECT record_id, min(source) AS source,"
+        f" row_number() OVER (ORDER BY record_id) - 1 AS r FROM clean.customer{held} GROUP BY record_id"
+    )
+    columns = columns_of(rules, list(warehouse.columns("clean.customer")))
+    if columns and warehouse.count(RECORDS) > 1:
+        found = evidence(warehouse, rules, columns, _query(columns))
+        guards = _guards(warehouse, config, rules, found)
+        labels = cluster(found.pairs, warehouse.count(RECORDS), cut=rules.cut, pair=rules.pair, guards=guards)
+        _write_groups(warehouse, labels)
+        _write_report(warehouse, found)
+    for table in (*STAGED, RECORDS, _GROUPS):
+        warehouse.drop(table)
+
+
+def _query(columns: dict[str, str]) -> str:
+    names = ", ".join(f"min(c.{quoted(column)}) AS {quoted(column)}" for column in sorted(set(columns.values())))
+    return (
+        f"SELECT a.r, a.source, {names} FROM {RECORDS} a JOIN clean.customer c USING (record_id) GROUP BY a.r, a.source"
+    )
+
+
+def _guards(warehouse: Warehouse, config: IdentityConfig, rules: SimilarRules, found: Evidence) -> Guards:
+    sources = warehouse.sql(f"SELECT source FROM {RECORDS} ORDER BY r")["source"].to_pylist()
+    said = constraints(warehouse, RECORDS)
+    unique = list(_unique_values(warehouse, config, len(sources)))
+    same = [np.stack([labels, rows], axis=1) for labels, rows in (_ties(values) for values in unique)]
+    ties = np.concatenate([said.together, *same])
+    names = np.array(sources, dtype=object)
+    rows = np.arange(len(sources), dtype=np.int64)
+    alone = [np.where(names == name, rows, -1).astype(np.int64) for name in rules.duplicate_free]
+    return Guards(
+        together=linked_parts(len(sources), ties[:, 0], ties[:, 1]) if len(ties) else None,
+        apart=np.concatenate([found.household, said.apart]),
+        exclusive=(*unique, *alone),
+        purposes=np.array([config.linking.bits(source) for source in sources], dtype=np.int64),
+    )
+
+
+def _unique_values(warehouse: Warehouse, config: IdentityConfig, size: int) -> Iterator[Ints]:
+    """Yield for each unique type the value of each record as a code, -1 for none; two values are a code of its own."""
+    types = warehouse.sql("SELECT type FROM identity.staged_type ORDER BY t")["type"].to_pylist()
+    for type_ in types:
+        if not config.rule(type_).unique:
+            continue
+        rows = warehouse.sql(
+            "SELECT a.r, min(dense) AS code, count(DISTINCT dense) AS n FROM (SELECT record_id,"
+            " dense_rank() OVER (ORDER BY value) AS dense FROM identity.staged_identifier"
+            f" WHERE type = $type AND status = 'ok' AND unlinked IS NULL) JOIN {RECORDS} a USING (record_id)"
+            " GROUP BY a.r",
+            type=type_,
+        )
+        codes = np.full(size, -1, dtype=np.int64)
+        at, code, several = ints(rows["r"]), ints(rows["code"]), ints(rows["n"]) > 1
+        codes[at] = np.where(several, code.max(initial=0) + 1 + at, code)
+        yield codes
+
+
+def _ties(values: Ints) -> tuple[Ints, Ints]:
+    """Return for each record that has a value the first record that has it, and the record itself."""
+    rows = np.flatnonzero(values >= 0)
+    _, first, inverse = np.unique(values[rows], return_index=True, return_inverse=True)
+    return rows[first[inverse]].astype(np.int64), rows.astype(np.int64)
+
+
+def _write_groups(warehouse: Warehouse, labels: Ints) -> None:
+    shared = np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
+    table = pa.table({"r": pa.array(shared, pa.int64()), "first": pa.array(labels[shared], pa.int64())})
+    warehouse.write(_GROUPS, table.to_batches(), schema=table.schema)
+    warehouse.sql(
+        "INSERT INTO identity.staged_identifier BY NAME SELECT a.record_id, a.source, $type AS type,"
+        f" md5(b.record_id) AS value, 'ok' AS status FROM {_GROUPS} g JOIN {RECORDS} a ON a.r = g.r"
+        f" JOIN {RECORDS} b ON b.r = g.first",
+        type=SIMILAR,
+    )
+
+
+def _write_report(warehouse: Warehouse, found: Evidence) -> None:
+    pairs = _telling(found.pairs)
+    warehouse.write(_GROUPS, pairs.to_batches(), schema=pairs.schema)
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS identity.similar_pair ({_PAIR_TYPES})")
+    warehouse.sql("CREATE TABLE IF NOT EXISTS identity.similar_block (rule TEXT, keys BIGINT, records BIGINT)")
+    with warehouse.transaction():
+        warehouse.sql("DELETE FROM identity.similar_pair")
+        warehouse.sql(
+            "INSERT INTO identity.similar_pair SELECT a.record_id, b.record_id, p.probability"
+            f" FROM {_GROUPS} p JOIN {RECORDS} a ON a.r = p.a JOIN {RECORDS} b ON b.r = p.b"
+        )
+        warehouse.sql("DELETE FROM identity.similar_block")
+        for block in found.left_out:
+            warehouse.sql(
+                "INSERT INTO identity.similar_block VALUES ($rule, $keys, $records)",
+                rule=block.rule, keys=block.keys, records=block.records,
+            )  # fmt: skip
+
+
+def _telling(pairs: Pairs) -> pa.Table:
+    kept = pairs.probability >= _TELLING
+    return pa.table({"a": pairs.left[kept], "b": pairs.right[kept], "probability": pairs.probability[kept]})
