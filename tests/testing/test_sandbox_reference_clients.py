@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.hubspot_contacts import Contact
+from consentry.testing.sandbox.mailchimp import Mailchimp
 
 # The clients bring their own warnings, which are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -74,3 +76,26 @@ def test_hubspots_client_reads_companies_and_associations(sandbox: Sandbox) -> N
     found = client.crm.associations.v4.batch_api.get_page("contacts", "companies", request)
     assert [str(to.to_object_id) for to in found.results[0].to] == ["7", "8"]
     assert found.results[0].to[0].association_types[0].type_id == 279
+
+
+def test_mailchimps_client_fills_a_list_and_its_segment_and_runs_a_batch(sandbox: Sandbox) -> None:
+    """mailchimp-marketing 3.0.80; its host is a setting."""
+    package = pytest.importorskip("mailchimp_marketing", reason="Install the dependency group `reference`.")
+    vendor = sandbox.vendors["mailchimp"]
+    assert isinstance(vendor, Mailchimp)
+    vendor.make("list1/4711")
+    client: Any = package.Client({"api_key": "sandbox-us6"})
+    client.api_client.host = f"{sandbox.url('mailchimp')}/3.0"
+    assert client.ping.get()["health_status"] == "Everything's Chimpy!"
+    people = [{"email_address": f"person{n}@example.com", "status": "pending"} for n in range(3)]
+    made = client.lists.batch_list_members("list1", {"members": people, "update_existing": False})
+    assert (made["total_created"], made["error_count"]) == (3, 0)
+    again = client.lists.batch_list_members("list1", {"members": people[:1], "update_existing": False})
+    assert [one["error_code"] for one in again["errors"]] == ["ERROR_CONTACT_EXISTS"]
+    client.lists.batch_segment_members(
+        {"members_to_add": ["person1@example.com", "nobody@example.com"]}, "list1", "4711"
+    )
+    found = client.lists.get_segment_members_list("list1", "4711")
+    assert [one["id"] for one in found["members"]] == [hashlib.md5(b"person1@example.com").hexdigest()]
+    job = client.batches.start({"operations": [{"method": "GET", "path": "/ping", "operation_id": "0"}]})
+    assert client.batches.status(job["id"])["status"] in ("pending", "started", "finished")
