@@ -7,14 +7,16 @@ is an unsubscription too, the only way there is, and ActiveCampaign does not say
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Rejected
-from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpFailed
+from consentry.connectors.activecampaign_opt_outs import opt_outs
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, OptOut, Rejected
+from consentry.connectors.http import Answer, AnswerLost, BaseUrl, HttpFailed, failing_as
 from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, halving, shaped, text
 from consentry.connectors.quota import Limit
 from consentry.errors import DestinationFailed
@@ -110,6 +112,17 @@ class ActiveCampaign(HttpDestination[ActiveCampaignConfig]):
 
         for place in places.values():
             halving(leave, [place], outcomes)
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who unsubscribed from the lists that are kept, or bounced."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self._page_of_contacts, since, audiences)
+
+    def _page_of_contacts(self, params: Mapping[str, str]) -> Mapping[str, Any]:
+        body = shaped(self._get("/api/3/contacts", params), self.vendor)
+        if not isinstance(body.get("contacts"), list):
+            raise self._garbage()
+        return body
 
     def known_by(self, row: Row) -> Mapping[str, str]:
         """Return the address: another one makes another contact."""

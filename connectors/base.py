@@ -17,7 +17,7 @@ connector takes those of the keywords that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -92,6 +92,7 @@ class Capabilities:
     operations: what may be asked of it. idempotent: whether the same batch sent twice is noticed by nobody.
     asynchronous: whether accepted is not yet applied. hashing: how identifiers must be hashed, if they must.
     quota: the account's limits by operation. erases: whether a person can be erased there, not only taken out.
+    audience_min: people below which the platform makes no use of an audience; a smaller one is not brought in step.
     """
 
     batch_max: int
@@ -102,6 +103,7 @@ class Capabilities:
     hashing: HashRules | None = None
     quota: Mapping[str, Sequence[Limit]] = field(default_factory=dict)
     erases: bool = False
+    audience_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,7 @@ class OptOut:
     """What one person told a destination: take me off.
 
     value: the identifier as the destination has it; a phone in E.164. event_id: the same for the same word whenever
-    it is read.
+    it is read; it need not tell people apart, and holds no identifier and no hash of one.
     """
 
     identifier_type: str
@@ -315,8 +317,11 @@ class OptOut:
 class PullsSuppressions(Protocol):
     """A destination that knows who unsubscribed, complained or bounced there: read before anything is pushed."""
 
-    def opt_outs(self, since: datetime | None) -> Iterator[OptOut]:
-        """Yield who opted out since an instant, everybody when it is None. Raises as `write` does."""
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who opted out since an instant, everybody when it is None. Raises as `write` does.
+
+        audiences: those that a job keeps there; what was said about others alone does not concern it.
+        """
         ...
 
 

@@ -6,13 +6,16 @@ Cohorts can be imported by Braze's partners only. Segments in Braze are then bui
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Rejected, Unknown
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, OptOut, Rejected, Unknown
+from consentry.connectors.braze_opt_outs import opt_outs
 from consentry.connectors.customer_io import refuse_subscription
+from consentry.connectors.http import failing_as
 from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, code_in, objects, shaped
 from consentry.connectors.quota import Limit
 from consentry.errors import DestinationFailed
@@ -28,7 +31,9 @@ _SAME = {"given_name": "first_name", "family_name": "last_name", "birth_date": "
 class BrazeConfig(HttpConfig):
     """The workspace, and how people are known there."""
 
-    token: SecretStr = Field(description="A REST API key with users.track, as ${VARIABLE}.")
+    token: SecretStr = Field(
+        description="A REST API key with users.track, email.unsubscribe and email.hard_bounces, as ${VARIABLE}."
+    )
     identifier: str = Field(default="external_id", description="Our identifier that is Braze's external id; or email.")
     create: bool = Field(default=False, description="Whether people who are not known are made.")
     batch_size: int = Field(default=75, ge=1, le=75, description="People in a request; some plans allow fewer (50).")
@@ -68,6 +73,11 @@ class Braze(HttpDestination[BrazeConfig]):
     def take_out(self, batch: Batch, outcomes: Outcomes) -> None:
         """Take the attribute away, so that nothing says that somebody was in the audience."""
         self._track(batch, outcomes, None)
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who unsubscribed or bounced for good."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self.http, since)
 
     def _track(self, batch: Batch, outcomes: Outcomes, value: bool | None) -> None:
         name = batch.audience

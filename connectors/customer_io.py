@@ -7,14 +7,18 @@ them known; where that is not wanted (`create: false`) an add cannot be verified
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
+import httpx
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Rejected, Skipped
-from consentry.connectors.http import BaseUrl
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, OptOut, Rejected, Skipped
+from consentry.connectors.customer_io_opt_outs import opt_outs
+from consentry.connectors.http import BaseUrl, HttpClient, failing_as
 from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, basic, code_in, objects
 from consentry.connectors.quota import Limit
 from consentry.errors import DestinationFailed
@@ -32,6 +36,14 @@ class CustomerIoConfig(HttpConfig):
     base_url: BaseUrl = Field(default="https://track.customer.io", description="Where the API is; track-eu in the EU.")
     site_id: str = Field(min_length=1, description="The workspace's site id.")
     token: SecretStr = Field(description="The workspace's tracking API key, as ${VARIABLE}.")
+    app_base_url: BaseUrl = Field(
+        default="https://api.customer.io", description="Where the App API is, for opt-outs; api-eu in the EU."
+    )
+    app_token: SecretStr | None = Field(
+        default=None,
+        description="An App API key, as ${VARIABLE}: with it, who unsubscribed or bounced there is read before each"
+        " sync. Without it that is not known.",
+    )
     id_type: Literal["id", "email", "cio_id"] = Field(default="email", description="By what people are known there.")
     identifier: str | None = Field(
         default=None, description="Our identifier that stands for it, when it is called otherwise (customer_number)."
@@ -55,6 +67,17 @@ class CustomerIo(HttpDestination[CustomerIoConfig]):
         asynchronous=True,
         quota={"": (Limit(100, 1.0),)},
     )
+
+    def __init__(
+        self,
+        config: CustomerIoConfig,
+        *,
+        account: str = "",
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(config, account=account, transport=transport, sleep=sleep)
+        self._app = _app(config, self.http.account, transport, sleep) if config.app_token else None
 
     def headers(self) -> Mapping[str, str]:
         """Return site id and key as Basic authentication."""
@@ -83,6 +106,11 @@ class CustomerIo(HttpDestination[CustomerIoConfig]):
         if keys:
             self._segment(batch.audience, "remove", keys)
         outcomes.settle_rest(Ok())
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who is unsubscribed or suppressed; nobody without `app_token`, which is what may ask."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self._app, since) if self._app else ()
 
     def known_by(self, row: Row) -> Mapping[str, str]:
         """Return the identifier by which Customer.io knows people."""
@@ -132,6 +160,21 @@ class CustomerIo(HttpDestination[CustomerIoConfig]):
             size += length
         if part:
             yield part
+
+
+def _app(
+    config: CustomerIoConfig, account: str, transport: httpx.BaseTransport | None, sleep: Callable[[float], None]
+) -> HttpClient:
+    token = config.app_token.get_secret_value() if config.app_token else ""
+    return HttpClient(
+        config.app_base_url,
+        vendor="Customer.io",
+        account=f"{account}/app",
+        headers=lambda: {"Authorization": f"Bearer {token}"},
+        limits={"": (Limit(10, 1.0),)},
+        transport=transport,
+        sleep=sleep,
+    )
 
 
 def refuse_subscription(rows: Sequence[Row], names: frozenset[str], vendor: str) -> None:

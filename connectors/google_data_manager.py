@@ -90,6 +90,8 @@ class GoogleDataManager(HttpDestination[GoogleDataManagerConfig]):
         asynchronous=True,
         hashing=HashRules("google@2026-11", ("email", "phone"), "google-ads-datamanager-util 0.4.0", "2026-11-22"),
         quota={"": (Limit(300, 60.0), Limit(100_000, 86_400.0))},
+        # 100 active people since 2025 (ppc.land); smaller lists serve nobody.
+        audience_min=100,
     )
 
     def __init__(

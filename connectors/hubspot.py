@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,16 +17,17 @@ import pyarrow as pa
 from pydantic import Field, SecretStr
 
 from consentry.connectors import hubspot_related as related
-from consentry.connectors.base import Check, ConnectorConfig, Outcome, Page, State, Stream
+from consentry.connectors.base import Check, ConnectorConfig, OptOut, Outcome, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.hubspot_lists import CAPABILITIES, HubSpotLists
+from consentry.connectors.hubspot_opt_outs import opt_outs
 from consentry.connectors.hubspot_read import API, FIXED, OBJECTS, VERSION, ObjectType, Read, Wanted, results
 from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
 from consentry.connectors.tombstones import FIELDS
 from consentry.connectors.versions import ApiVersion
-from consentry.errors import RetryLater, SourceFailed
+from consentry.errors import DestinationFailed, RetryLater, SourceFailed
 from consentry.model.batch import Batch
 
 # A private app's burst, and search's own limit (HubSpot, "API usage guidelines", November 2026).
@@ -123,6 +124,11 @@ class HubSpot:
     def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
         """Return those of the contact ids that are on the list."""
         return self._lists.lookup(audience, remote_ids)
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who opted out of all e-mail, or bounced for good."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self.http, since)
 
     def check(self) -> Check:
         """Log in by reading the contacts' properties."""

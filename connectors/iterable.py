@@ -7,15 +7,17 @@ taking somebody off a list never unsubscribes from the channel (`channelUnsubscr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Outcome, Rejected, Unknown
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, OptOut, Outcome, Rejected, Unknown
 from consentry.connectors.customer_io import refuse_subscription
-from consentry.connectors.http import BaseUrl
+from consentry.connectors.http import BaseUrl, failing_as
 from consentry.connectors.http_destination import HttpConfig, HttpDestination, Outcomes, shaped
+from consentry.connectors.iterable_opt_outs import opt_outs
 from consentry.connectors.quota import Limit
 from consentry.errors import DestinationFailed
 from consentry.model.batch import Batch, Row
@@ -59,7 +61,7 @@ class Iterable(HttpDestination[IterableConfig]):
         batch_max=BATCH_MAX,
         key_fields=("email", "userId"),
         operations=frozenset({"add", "change", "remove"}),
-        quota={"": (Limit(5, 1.0),)},
+        quota={"": (Limit(5, 1.0),), "export": (Limit(4, 60.0),)},
     )
 
     def headers(self) -> Mapping[str, str]:
@@ -84,6 +86,11 @@ class Iterable(HttpDestination[IterableConfig]):
         places = outcomes.keyed(self._key, self.config.id_type, twice=Ok())
         body = {"subscribers": [{self.config.id_type: key} for key in places], "channelUnsubscribe": False}
         self._call("unsubscribe", batch.audience, body, places, outcomes, gone=Ok())
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who unsubscribed from a channel, complained or bounced for good."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self.http, since)
 
     def known_by(self, row: Row) -> Mapping[str, str]:
         """Return the identifier by which Iterable knows people."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -19,10 +19,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Pending, Rejected
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, OptOut, Outcome, Pending, Rejected
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.http_destination import Outcomes, accounted
 from consentry.connectors.klaviyo_import import ImportJob, job_id, matches
+from consentry.connectors.klaviyo_opt_outs import opt_outs
 from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity, profile
 from consentry.connectors.quota import Limit
 from consentry.connectors.versions import ApiVersion
@@ -133,6 +134,11 @@ class Klaviyo:
             while wanted - found and (page := next(pages, None)) is not None:
                 found |= {item["id"] for item in page} & wanted
         return frozenset(found)
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who is suppressed, everywhere or on one of the lists that are kept."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self._pages, since, audiences)
 
     def _write(self, batch: Batch, outcomes: Outcomes) -> None:
         taken: set[tuple[str, str]] = set()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 
-from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, Outcome, Pending, Rejected, Unknown
+from consentry.connectors.base import Capabilities, ConnectorConfig, Ok, OptOut, Outcome, Pending, Rejected, Unknown
 from consentry.connectors.http import BaseUrl, HttpFailed, failing_as
 from consentry.connectors.http_destination import (
     REFUSALS,
@@ -27,6 +28,7 @@ from consentry.connectors.http_destination import (
     shaped,
 )
 from consentry.connectors.mailchimp_batch import ended, start
+from consentry.connectors.mailchimp_opt_outs import opt_outs
 from consentry.errors import ConsentryError, DestinationFailed, RetryLater
 from consentry.model.batch import Batch, Row
 
@@ -157,6 +159,11 @@ class Mailchimp(HttpDestination[MailchimpConfig]):
             if len(wanted) > ONE_BY_ONE:
                 return wanted & self._everybody(audience)
             return frozenset(key for key in wanted if self._is_in(audience, key))
+
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
+        """Yield who unsubscribed from the lists that are kept, or was cleaned."""
+        with failing_as(DestinationFailed):
+            yield from opt_outs(self.http, since, {_parts(one)[0] for one in audiences})
 
     def _keep(self, list_id: str, places: Mapping[str, int], outcomes: Outcomes) -> None:
         """Start a batch that writes the merge fields of members and leaves their status alone; their rows pend."""

@@ -76,6 +76,8 @@ class Meta(HttpDestination[MetaConfig]):
             "meta@2026-08", ("email", "phone"), 'help.hcltechsw.com, Unica, "Data Normalization"', "2026-08-22"
         ),
         quota={"": (Limit(100, 60.0),)},
+        # Meta's help pages say about 100; smaller ones are not delivered to.
+        audience_min=100,
     )
 
     def headers(self) -> Mapping[str, str]:

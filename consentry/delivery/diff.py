@@ -29,7 +29,7 @@ class Difference:
     acknowledged, or perhaps. removes_consent: to be taken out because they refused or their consent ended;
     removes_left: for any other cause, which the guards count. waiting: held back by a dead letter.
     refused: members that the policy refuses, by reason. withheld: why nothing is sent but what withdrawals ask for:
-    `suppressed_small` or `small_change`; empty when nothing is held back.
+    `suppressed_small`, `small_change` or `below_platform_minimum`; empty when nothing is held back.
     holds: why the segment's syncs wait, by code, as its limits say (stale, small, anomaly).
     """
 
@@ -56,9 +56,10 @@ class Difference:
         return not (self.adds or self.changes or self.removes)
 
 
-def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync) -> Difference:
+def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync, *, audience_min: int = 0) -> Difference:
     """Write what a sync has to do to `delivery.todo`, and return it counted.
 
+    audience_min: people below which the platform makes no use of an audience.
     Reads segment.membership, segment.holdout, ops.decision, identity.golden and the ledger; what the journal
     knows and the ledger does not is folded in first. A person without a decision is not allowed.
     """
@@ -72,7 +73,7 @@ def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync) -> Di
         warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync", sync=sync.name)
         _write_sends(warehouse, sync)
         _write_removes(warehouse, sync)
-        withheld = _withhold(warehouse, gate, sync)
+        withheld = _withhold(warehouse, gate, sync, audience_min)
     return replace(_counted(warehouse, sync), withheld=withheld or "")
 
 
@@ -82,7 +83,7 @@ _JOINS_OR_LEAVES = (
 )
 
 
-def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync) -> str | None:
+def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync, audience_min: int) -> str | None:
     """Hold back what would show too few people: an audience that is too small, or a change that names somebody.
 
     Nothing is added or changed then, and nobody is taken out but for want of consent.
@@ -92,8 +93,10 @@ def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync) -> str | None:
     )
     size, moving = warehouse.count("delivery.desired"), int(found["n"][0].as_py())
     code = gate.withholds(sync.target(), size=size, moving=moving)
+    if code is None and 0 < size < audience_min:
+        code = "below_platform_minimum"
     if code:
-        held = f"({_JOINS_OR_LEAVES})" + (" OR operation = 'change'" if code == "suppressed_small" else "")
+        held = f"({_JOINS_OR_LEAVES})" + (" OR operation = 'change'" if code != "small_change" else "")
         warehouse.sql(f"DELETE FROM delivery.todo WHERE sync = $sync AND ({held})", sync=sync.name)
     return code
 

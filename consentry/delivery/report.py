@@ -36,8 +36,11 @@ def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: 
     )
 
 
-def withheld(audit: AuditLog, gate: Gate, sync: Sync, code: str, *, run_id: str) -> None:
-    """Log that an audience was not brought in step, and under which limits; no count of so few people."""
+def withheld(audit: AuditLog, gate: Gate, sync: Sync, code: str, *, least: int, run_id: str) -> None:
+    """Log that an audience was not brought in step, and under which limits; no count of so few people.
+
+    least: people that the platform wants at least.
+    """
     destination = gate.policy.destinations[sync.destination]
     audit.append(
         "egress.withheld",
@@ -47,7 +50,11 @@ def withheld(audit: AuditLog, gate: Gate, sync: Sync, code: str, *, run_id: str)
         audience=sync.audience,
         policy={"id": gate.policy.policy_id, "sha256": gate.policy.sha256},
         result=code,
-        limits={"min_segment": destination.min_segment, "min_change": destination.min_change},
+        limits={
+            "min_segment": destination.min_segment,
+            "min_change": destination.min_change,
+            "audience_min": least,
+        },
     )
 
 

@@ -15,6 +15,7 @@ from consentry.delivery.follow import follow
 from consentry.delivery.journal import under_way
 from consentry.delivery.settle import recover, settle
 from consentry.delivery.tables import make_tables
+from consentry.delivery.withheld import withheld
 from consentry.delivery.work import Delivery, Progress
 from consentry.errors import Blocked, DestinationFailed, RetryLater
 from consentry.store import Store
@@ -93,17 +94,8 @@ def deliver(
         status, after = "paused", work.longest_wait
         message = f"Sync {sync.name!r}: the destination asks to send {work.waiting:,} rows again later."
     elif status == "ok" and work.found.withheld:
-        message = _withheld(gate, sync, work.found.withheld)
+        message = withheld(gate, sync, work.found.withheld, destination.capabilities)
     return _result(work, status, message, after, destination.api_calls - calls)
-
-
-def _withheld(gate: Gate, sync: Sync, code: str) -> str:
-    destination = gate.policy.destinations[sync.destination]
-    if code == "suppressed_small":
-        what = f"the audience would have fewer than {destination.min_segment:,} people (min_segment)"
-    else:
-        what = f"fewer than {destination.min_change:,} people would join or leave (min_change)"
-    return f"Sync {sync.name!r}: {what}, so nothing was sent but what withdrawals ask for. Code {code}."
 
 
 def _result(work: Delivery, status: Status, message: str, after: float, api_calls: int) -> SyncResult:

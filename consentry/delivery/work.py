@@ -62,10 +62,11 @@ class Delivery:
 
     def run(self, allow: Collection[str]) -> None:
         """Work out the difference and send it, unless a guard stops what is not a withdrawal."""
-        self.found = difference(self.warehouse, self.store, self.gate, self.sync)
+        least = self.destination.capabilities.audience_min
+        self.found = difference(self.warehouse, self.store, self.gate, self.sync, audience_min=least)
         self.refused.update(self.found.refused)
         if self.found.withheld:
-            report.withheld(self.audit, self.gate, self.sync, self.found.withheld, run_id=self.run_id)
+            report.withheld(self.audit, self.gate, self.sync, self.found.withheld, least=least, run_id=self.run_id)
         take_out(self, "consent")
         tasks.close_settled(self.warehouse, self.store, self.sync.name)
         check_guards(self.sync, self.found, allow=allow)

@@ -84,7 +84,9 @@ def _check_drift(plan: Plan, context: Context, found: Mapping[str, Any]) -> None
     """Work the difference out again and refuse unless it is, person by person, the one that was approved."""
     context.gate.decide(context.warehouse, [plan.loaded.target(name) for name in plan.syncs])
     for name, planned in found["syncs"].items():
-        now = difference(context.warehouse, context.store, context.gate, context.loaded.job.syncs[name])
+        sync = context.loaded.job.syncs[name]
+        least = context.loaded.destination(sync.destination).capabilities.audience_min
+        now = difference(context.warehouse, context.store, context.gate, sync, audience_min=least)
         if content(context, name) == planned["content"]:
             continue
         counts = ((now.adds, "adds"), (now.changes, "updates"), (now.removes, "removes"))

@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from consentry import __version__
+from consentry.connectors.base import Capabilities
 from consentry.consent.keys import Keyring
-from consentry.delivery.diff import difference
+from consentry.delivery.config import Sync
+from consentry.delivery.diff import Difference, difference
 from consentry.delivery.guards import tripped
+from consentry.delivery.withheld import withheld
 from consentry.errors import Blocked, ConfigError
 from consentry.pipeline.context import Context
 from consentry.pipeline.job import instant
@@ -33,11 +36,14 @@ _OPERATIONS = ("add", "change", "remove")
 def would_send(context: Context, name: str) -> dict[str, Any]:
     """Return what one sync would send now, and which of its guards would stop it. No destination is called."""
     sync = context.loaded.job.syncs[name]
-    found = difference(context.warehouse, context.store, context.gate, sync)
+    capabilities = context.loaded.destination(sync.destination).capabilities
+    least = capabilities.audience_min
+    found = difference(context.warehouse, context.store, context.gate, sync, audience_min=least)
     guards = [
         {"guard": f"{name}.{guard}", "sentence": fact, "allowed": f"{name}.{guard}" in context.allow}
         for guard, fact in tripped(sync, found)
     ]
+    stopping = [guard for guard in guards if not guard["allowed"]]
     return {
         "segment": sync.segment,
         "destination": sync.destination,
@@ -53,8 +59,13 @@ def would_send(context: Context, name: str) -> dict[str, Any]:
         "withheld": found.withheld,
         "refused": found.refused,
         "guards": guards,
-        "sentence": " ".join(_stopped(guard) for guard in guards if not guard["allowed"]),
+        "sentence": " ".join([*_why(context, sync, found, capabilities), *map(_stopped, stopping)]),
     }
+
+
+def _why(context: Context, sync: Sync, found: Difference, capabilities: Capabilities) -> Iterator[str]:
+    if found.withheld:
+        yield withheld(context.gate, sync, found.withheld, capabilities)
 
 
 def _stopped(guard: Mapping[str, Any]) -> str:

@@ -5,10 +5,13 @@ Thousands were subscribed again by tools that did not look first (mc-woocommerce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import hmac
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from consentry.connectors.base import OptOut, PullsSuppressions
+from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Row
 from consentry.errors import ConsentryError, DestinationFailed
 from consentry.pipeline.context import Context
@@ -45,9 +48,11 @@ def _pull(context: Context, destination: str, connector: PullsSuppressions) -> t
     last = warehouse.sql("SELECT max(pulled_at) AS at FROM ops.pulled WHERE destination = $d", d=destination)
     since: datetime | None = last["at"][0].as_py()
     broken: list[ConsentryError] = []
-    told = _until_it_breaks(connector, since - OVERLAP if since else None, destination, broken)
-    purposes = sorted({sync.purpose for sync in context.loaded.job.syncs.values() if sync.destination == destination})
-    found = context.ledger.record(_rows(destination, purposes, told), policy=context.loaded.policy)
+    mine = [sync for sync in context.loaded.job.syncs.values() if sync.destination == destination]
+    audiences = frozenset(sync.audience for sync in mine)
+    told = _until_it_breaks(connector, since - OVERLAP if since else None, audiences, destination, broken)
+    rows = _rows(destination, sorted({sync.purpose for sync in mine}), told, context.keyring)
+    found = context.ledger.record(rows, policy=context.loaded.policy)
     size, head = context.ledger.head()
     context.audit.append(
         "suppression.pulled",
@@ -67,10 +72,14 @@ def _pull(context: Context, destination: str, connector: PullsSuppressions) -> t
 
 
 def _until_it_breaks(
-    connector: PullsSuppressions, since: datetime | None, destination: str, broken: list[ConsentryError]
+    connector: PullsSuppressions,
+    since: datetime | None,
+    audiences: Collection[str],
+    destination: str,
+    broken: list[ConsentryError],
 ) -> Iterator[OptOut]:
     try:
-        yield from connector.opt_outs(since)
+        yield from connector.opt_outs(since, audiences)
     except ConsentryError as error:
         broken.append(error)
     except Exception as error:  # the border: a connector is foreign code, and its words may quote people
@@ -78,13 +87,16 @@ def _until_it_breaks(
         broken.append(DestinationFailed(message, code="opt_outs_unread"))
 
 
-def _rows(destination: str, purposes: Sequence[str], told: Iterable[OptOut]) -> Iterator[Row]:
+def _rows(destination: str, purposes: Sequence[str], told: Iterable[OptOut], keyring: Keyring) -> Iterator[Row]:
     """Write opt-outs as rows of clean.consent: one a purpose that the destination is used for."""
     for one in told:
+        # A vendor may know a word by nothing but whose it is: the ledger tells them apart by a keyed hash.
+        whose = f"{one.identifier_type}|{one.value.lower()}".encode()
+        name = hmac.new(keyring.key("internal", "opt-out", "event"), whose, hashlib.sha256).hexdigest()[:20]
         for purpose in purposes:
             yield {
                 "source_system": destination,
-                "source_event_id": f"{one.event_id}:{purpose}",
+                "source_event_id": f"{one.event_id}:{name}:{purpose}",
                 "identifier_type": one.identifier_type,
                 "identifier_value": one.value,
                 "purpose": purpose,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -161,7 +161,7 @@ class Memory:
         gone = sorted(self.audiences.members(audience))
         self.audiences.note(*(Effect("remove", audience, one) for one in gone))
 
-    def opt_outs(self, since: datetime | None) -> Iterator[OptOut]:
+    def opt_outs(self, since: datetime | None, audiences: Collection[str]) -> Iterator[OptOut]:
         """Yield the lines of the file of opt-outs; raises DestinationFailed when a line is none."""
         path = self._opt_outs
         if path is None or not path.exists():

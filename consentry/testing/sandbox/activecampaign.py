@@ -75,9 +75,33 @@ class ActiveCampaign(AudienceVendor):
 
     def contacts(self, call: Call) -> Response:
         """GET the contacts with an e-mail."""
+        if call.query("listid"):
+            return self._on_list(call)
         wanted = call.query("email").lower()
         found = [{"id": one["id"], "email": email} for email, one in self.people.items() if email == wanted]
         return self._page(call, "contacts", found)
+
+    def _on_list(self, call: Call) -> Response:
+        """GET the contacts of a list by their status there, with their lines; a campaign stands by what they did."""
+        listed, status = call.query("listid"), call.query("status")
+        kept = self.audience(listed)
+        found = [
+            (email, self.people[email]["id"]) for email, held in kept.items() if held == status and email in self.people
+        ]
+        lines = [
+            {"contact": number, "list": listed, "status": status, "udate": self.opted_out.get(email, ("", None))[1]}
+            | {"campaign": "31" if email in self.opted_out else None}
+            for email, number in found
+        ]
+        shown = self.paged(call, [{"id": number, "email": email} for email, number in found], 100)
+        return self.json({"contacts": shown, "contactLists": lines, "meta": {"total": str(len(found))}})
+
+    def opt_out(self, listed: str, email: str, at: str, status: str = "2") -> None:
+        """Let somebody unsubscribe by the link in a campaign, or bounce (3)."""
+        with self.lock:
+            self.people.setdefault(email, {"id": str(self.next_id())})
+            self.audience(listed)[email] = status
+            self.opted_out[email] = ("unsubscribed", at)
 
     def lists_of(self, call: Call) -> Response:
         """GET the lists that a contact is or was on."""

@@ -22,6 +22,7 @@ Kind = Literal[
     "lost_answer",  # the request takes effect, the answer never comes: closed after `seconds`
     "truncated",  # the ordinary answer breaks off in the middle of its body
     "expired_token",  # 401 as for a token that ran out
+    "revoked_scope",  # 403: the credentials are right, and may not do this any more
     "repeated_cursor",  # the next page is said to be this one
     "garbage",  # 200 with a body that is not JSON
     "refused_batch",  # 400 for the whole request

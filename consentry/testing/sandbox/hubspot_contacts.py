@@ -65,7 +65,7 @@ class Contacts:
 
     def __post_init__(self) -> None:
         self.default = DEFAULT_PROPERTIES if self.modified == "lastmodifieddate" else OTHER_PROPERTIES
-        self.declare((*self.default, "hs_merged_object_ids"))
+        self.declare((*self.default, "hs_merged_object_ids", "hs_email_optout", "hs_email_hard_bounce_reason_enum"))
 
     def declare(self, names: Iterable[str]) -> None:
         """Make properties known to the account."""

@@ -18,17 +18,24 @@ Allowed = Mapping[str, frozenset[str]]
 _ONE = re.compile(r"(?P<operator>[a-z-]+)\((?P<field>[A-Za-z_.]+),(?P<value>.*)\)", re.DOTALL)
 _RANGES = frozenset({"greater-than", "less-than", "greater-or-equal", "less-or-equal"})
 _EXACT = frozenset({"equals", "any"})
+SUPPRESSED = "subscriptions.email.marketing.suppression"
+SUPPRESSED_ON = "subscriptions.email.marketing.list_suppressions"
 # Which operator goes with which field (profiles.json and lists.json, description of `filter`).
 PROFILE_FILTERS: Allowed = {
     **dict.fromkeys(("id", "email", "phone_number", "external_id"), _EXACT),
     **dict.fromkeys(("created", "updated"), frozenset({"greater-than", "less-than"})),
+    **dict.fromkeys((f"{SUPPRESSED}.reason", f"{SUPPRESSED_ON}.reason"), frozenset({"equals"})),
+    f"{SUPPRESSED_ON}.list_id": frozenset({"equals"}),
+    **dict.fromkeys((f"{SUPPRESSED}.timestamp", f"{SUPPRESSED_ON}.timestamp"), _RANGES),
 }
 LIST_FILTERS: Allowed = {
     **dict.fromkeys(("name", "id"), _EXACT),
     **dict.fromkeys(("created", "updated"), frozenset({"greater-than"})),
 }
 MEMBER_FILTERS: Allowed = {**dict.fromkeys(("email", "phone_number"), _EXACT), "joined_group_at": _RANGES}
-PROFILE_SORTS = frozenset({"id", "created", "updated", "email"})
+PROFILE_SORTS = frozenset(
+    {"id", "created", "updated", "email", f"{SUPPRESSED}.timestamp", f"{SUPPRESSED_ON}.timestamp"}
+)
 
 
 def invalid(detail: str, parameter: str) -> Refused:

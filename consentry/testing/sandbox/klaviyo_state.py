@@ -28,10 +28,16 @@ class Profile:
     updated: str
     consent: str = "NEVER_SUBSCRIBED"
     suppressions: dict[str, str] = field(default_factory=dict)  # reason -> when
+    list_suppressions: dict[str, tuple[str, str]] = field(default_factory=dict)  # list -> reason, when
 
     def value(self, name: str) -> Any:
         """Return an attribute by its name, as filters and sorts name it."""
-        own = {"id": self.id, "created": self.created, "updated": self.updated}
+        own: dict[str, Any] = {"id": self.id, "created": self.created, "updated": self.updated}
+        if self.suppressions:
+            own["subscriptions.email.marketing.suppression.timestamp"] = max(self.suppressions.values())
+        for listed, (_, when) in self.list_suppressions.items():
+            own["subscriptions.email.marketing.list_suppressions.list_id"] = listed
+            own["subscriptions.email.marketing.list_suppressions.timestamp"] = when
         return own.get(name, self.attributes.get(name))
 
     def resource(self, base: str, *, subscriptions: bool = False, joined: str | None = None) -> Json:
@@ -60,7 +66,10 @@ class Profile:
             "can_receive_email_marketing": allowed,
             "consent": self.consent,
             "suppression": suppressed,
-            "list_suppressions": [],
+            "list_suppressions": [
+                {"list_id": listed, "reason": reason, "timestamp": when}
+                for listed, (reason, when) in self.list_suppressions.items()
+            ],
         }
 
 

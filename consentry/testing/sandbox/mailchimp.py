@@ -12,6 +12,7 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from consentry.testing.sandbox.audiences import AudienceVendor, operations
 from consentry.testing.sandbox.faults import Fault
 from consentry.testing.sandbox.plain import basic
-from consentry.testing.sandbox.vendor import Call, Json, Operation, Refused, whole_number
+from consentry.testing.sandbox.vendor import Call, Json, Operation, Refused, instant, whole_number
 
 BATCH_MAX = 500
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -46,6 +47,7 @@ class Mailchimp(AudienceVendor):
             [
                 ("GET", "/3.0/ping", lambda call: self.json({"health_status": "Everything's Chimpy!"})),
                 ("POST", "/3.0/lists/{list}", self.list_batch),
+                ("GET", "/3.0/lists/{list}/members", self.members_of),
                 ("GET", "/3.0/lists/{list}/members/{hash}", self.read_member),
                 ("GET", "/3.0/lists/{list}/segments/{segment}", self.read_segment),
                 ("GET", "/3.0/lists/{list}/segments/{segment}/members", self.segment_members),
@@ -75,11 +77,11 @@ class Mailchimp(AudienceVendor):
         """Write a refusal; the 403 of a busy account has no JSON."""
         return Response("Forbidden", 403) if refused.code == "busy" else super().problem(refused)
 
-    def join(self, list_id: str, email: str, status: str = "subscribed") -> str:
+    def join(self, list_id: str, email: str, status: str = "subscribed", at: str = instant(0)) -> str:
         """Put somebody on a list, as a form would; returns the subscriber hash."""
         with self.lock:
-            key = hashlib.md5(email.lower().encode(), usedforsecurity=False).hexdigest()
-            self.people[f"{list_id}/{key}"] = {"email_address": email, "status": status, "merge_fields": {}}
+            key = _hash({"email_address": email})
+            self.people[f"{list_id}/{key}"] = _person(email, status, at)
             return key
 
     # The list batch ---------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ class Mailchimp(AudienceVendor):
             raise Refused(400, "Member In Compliance State", "is in a compliance state due to unsubscribe")
         if known is None and status not in _STATUSES:
             raise Refused(400, "Invalid Resource", "status is required")
-        before = known or {"email_address": email, "status": status, "merge_fields": {}}
+        before = known or _person(email, str(status), instant(self.next_id()))
         merged = {**before["merge_fields"], **(one.get("merge_fields") or {})}
         now = {**before, "status": status or before["status"], "merge_fields": merged}
         self.people[f"{list_id}/{key}"] = now
@@ -163,6 +165,22 @@ class Mailchimp(AudienceVendor):
         members = sorted(self._segment(call))
         page = [{"id": key} for key in members[offset : offset + count]]
         return self.json({"members": page, "total_items": len(members)})
+
+    def members_of(self, call: Call) -> Response:
+        """GET the members of a list by status: 10 by default, 1,000 at most."""
+        self._list(call.path("list"))
+        count = whole_number(call.query("count", "10"), least=1, most=1000)
+        offset = whole_number(call.query("offset", "0"), least=0, most=10**9)
+        if count is None or offset is None:
+            raise self.invalid("count must be from 1 to 1000")
+        since = call.query("since_last_changed")
+        found = [
+            {"id": key.partition("/")[2], "email_address": one["email_address"], "last_changed": one["last_changed"]}
+            for key, one in self.people.items()
+            if key.startswith(f"{call.path('list')}/") and one["status"] == call.query("status", one["status"])
+            if not since or datetime.fromisoformat(one["last_changed"]) >= datetime.fromisoformat(since)
+        ]
+        return self.json({"members": found[offset : offset + count], "total_items": len(found)})
 
     def read_member(self, call: Call) -> Response:
         """GET a member with the segments it is in."""
@@ -248,6 +266,10 @@ class Mailchimp(AudienceVendor):
 
     def _segment(self, call: Call) -> dict[str, Json]:
         return self.audience(f"{call.path('list')}/{call.path('segment')}")
+
+
+def _person(email: str, status: str, at: str) -> dict[str, Json]:
+    return {"email_address": email, "status": status, "merge_fields": {}, "last_changed": at}
 
 
 def _hash(one: dict[str, Json]) -> str:

@@ -54,6 +54,8 @@ class PlainVendor(Vendor):
                 refused = Refused(429, self.codes["limited"], "Too many requests.")
                 refused.headers = fault.retry_after_header()
                 return refused
+            case "revoked_scope":
+                return Refused(403, "forbidden", "This key may not do that.")
             case "daily_limit":
                 refused = Refused(429, self.codes["limited"], "The quota is used up.")
                 refused.headers = {"Retry-After": "43200"}

@@ -6,8 +6,10 @@ Contracts: Customer.io's track description (mirror api-evangelist/customer-io), 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from starlette.responses import Response
@@ -23,6 +25,10 @@ def _is_text(value: Json) -> bool:
     return isinstance(value, str)
 
 
+def _seconds(at: str) -> int:
+    return int(datetime.fromisoformat(at).timestamp())
+
+
 def _is_object(value: Json) -> bool:
     return isinstance(value, dict)
 
@@ -32,6 +38,7 @@ class CustomerIo(AudienceVendor):
 
     name: ClassVar[str] = "customer_io"
     token: ClassVar[str] = "sandbox-customer-io"
+    app_token: ClassVar[str] = "sandbox-customer-io-app"
 
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""
@@ -41,12 +48,18 @@ class CustomerIo(AudienceVendor):
                 ("POST", "/api/v2/batch", self.batch),
                 ("POST", "/api/v1/segments/{id}/add_customers", self.add),
                 ("POST", "/api/v1/segments/{id}/remove_customers", self.remove),
+                ("POST", "/v1/customers", self.search),
+                ("POST", "/v1/customers/attributes", self.attributes),
+                ("GET", "/v1/esp/suppression/{kind}", self.suppressed),
             ]
         )
 
     def authenticate(self, call: Call) -> None:
-        """Ask for Basic authentication with site id and key."""
-        self.refuse_credentials(basic(call) == f"site:{self.token}")
+        """Ask for Basic authentication with site id and key; the App API has a bearer key of its own."""
+        if call.request.url.path.startswith("/customer_io/v1/"):
+            self.refuse_credentials(call.header("authorization") == f"Bearer {self.app_token}")
+        else:
+            self.refuse_credentials(basic(call) == f"site:{self.token}")
 
     def batch(self, call: Call) -> Response:
         """POST items: 200 when all were taken, 207 with errors otherwise."""
@@ -76,6 +89,35 @@ class CustomerIo(AudienceVendor):
             members.pop(key, None)
         return self.json({})
 
+    def search(self, call: Call) -> Response:
+        """POST a filter: only that of people who are unsubscribed is played; pages follow `next`."""
+        wanted = {"attribute": {"field": "unsubscribed", "operator": "eq", "value": "true"}}
+        if self.body(call).get("filter") != wanted:
+            raise self.invalid("filter")
+        found = [{"email": email, "id": None, "cio_id": f"cio-{email}"} for email, _ in self.said("unsubscribed")]
+        start = int(call.query("start") or "0")
+        most = int(call.query("limit", "50"))
+        following = str(start + most) if start + most < len(found) else ""
+        return self.json({"identifiers": found[start : start + most], "ids": [], "next": following})
+
+    def attributes(self, call: Call) -> Response:
+        """POST ids, at most 100: since when each attribute is as it is."""
+        times = {f"cio-{email}": at for email, at in self.said("unsubscribed")}
+        asked = self.listed(self.body(call), "ids", 100, _is_text)
+        known = [
+            {"identifiers": {"cio_id": one}, "timestamps": {"unsubscribed": _seconds(times[one])}}
+            for one in asked
+            if one in times
+        ]
+        return self.json({"customers": known})
+
+    def suppressed(self, call: Call) -> Response:
+        """GET addresses that are suppressed, by why."""
+        words = {"bounces": "bounced", "spam_reports": "complained", "blocks": "suppressed"}
+        found = self.said(words[call.path("kind")]) if call.path("kind") in words else []
+        shown = [{"email": email, "created": _seconds(at)} for email, at in found]
+        return self.json({"category": call.path("kind"), "suppressions": self.paged(call, shown, 1000)})
+
     def _segment(self, call: Call) -> tuple[str, list[str], dict[str, Json]]:
         kind = call.query("id_type", "id")
         if kind not in ("id", "email", "cio_id"):
@@ -91,7 +133,25 @@ class Braze(AudienceVendor):
 
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""
-        return operations([("POST", "/users/track", self.track)])
+        return operations(
+            [
+                ("POST", "/users/track", self.track),
+                ("GET", "/email/unsubscribes", lambda call: self._emails(call, "unsubscribed", "unsubscribed_at")),
+                ("GET", "/email/hard_bounces", lambda call: self._emails(call, "bounced", "hard_bounced_at")),
+            ]
+        )
+
+    def _emails(self, call: Call, word: str, when: str) -> Response:
+        """GET addresses by days of the calendar, at most 500 a page."""
+        begin, end = call.query("start_date"), call.query("end_date")
+        if not begin or not end:
+            raise self.invalid("start_date and end_date are required")
+        found = [
+            {"email": email, when: f"{at[:10]} {at[11:19]} +0000"}
+            for email, at in self.said(word)
+            if begin <= at[:10] <= end
+        ]
+        return self.json({"emails": self.paged(call, found, 500), "message": "success"})
 
     def authenticate(self, call: Call) -> None:
         """Ask for the bearer token."""
@@ -132,6 +192,7 @@ class Iterable(AudienceVendor):
         super().reset()
         self.forgotten: set[str] = set()
         self.channel_unsubscribes = 0
+        self.off: list[str] = []
 
     def operations(self) -> Sequence[Operation]:
         """List what the API can do."""
@@ -140,6 +201,7 @@ class Iterable(AudienceVendor):
                 ("GET", "/api/lists", lambda call: self.json({"lists": []})),
                 ("POST", "/api/lists/subscribe", self.subscribe),
                 ("POST", "/api/lists/unsubscribe", self.unsubscribe),
+                ("GET", "/api/export/data.json", self.export),
             ]
         )
 
@@ -168,11 +230,28 @@ class Iterable(AudienceVendor):
                 members[key] = True
         return self._counted(body, failed)
 
+    def export(self, call: Call) -> Response:
+        """GET events as JSON lines; taking somebody off a list leaves one that names no channel."""
+        kind = call.query("dataTypeName")
+        words = {"emailUnSubscribe": "unsubscribed", "emailComplaint": "complained", "emailBounce": "bounced"}
+        events: list[Json] = [
+            {"email": email, "createdAt": f"{at[:10]} {at[11:19]} +00:00", "channelIds": [12]}
+            | ({"recipientState": "HardBounce"} if kind == "emailBounce" else {})
+            for email, at in self.said(words.get(kind, ""))
+            if call.query("startDateTime") <= f"{at[:10]} {at[11:19]}" <= call.query("endDateTime")
+        ]
+        if kind == "emailUnSubscribe":
+            at = "2026-01-01 00:00:00 +00:00"
+            events += [{"email": one, "createdAt": at, "emailListIds": [7]} for one in self.off]
+        lines = "".join(json.dumps(one) + "\n" for one in events)
+        return Response(lines, media_type="application/octet-stream")
+
     def unsubscribe(self, call: Call) -> Response:
         """POST people off a list."""
         body, members = self._list(call)
         self.channel_unsubscribes += bool(body.get("channelUnsubscribe"))
         keys = [one.get("email") or one.get("userId") for one in self.listed(body, "subscribers", 1000, _is_object)]
+        self.off += keys
         unknown = [key for key in keys if members.pop(key, None) is None and key not in self.people]
         return self._counted(body, {"notFoundEmails": unknown})
 
