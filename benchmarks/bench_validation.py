@@ -25,6 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from validation_imputation import imputation
+
 SIZES = (1_000_000, 5_000_000)
 QUICK_SIZES = (100_000,)
 IMPUTE_ROWS, QUICK_IMPUTE_ROWS = 1_000_000, 100_000
@@ -309,69 +311,6 @@ def generate(folder: Path, rows: int, *, parquet: bool) -> None:
         query = "SELECT * EXCLUDE (_rid) REPLACE (CAST(ltv AS DOUBLE) AS ltv) FROM raw.bench__rows"
         warehouse.sql(f"COPY ({query}) TO '{folder / 'bench.parquet'}' (FORMAT parquet)")
     warehouse.close()
-
-
-IMPUTED = """
-columns:
-  person_id: {dtype: String}
-  country: {dtype: String, nullable: true}
-  visits: {dtype: Int64, nullable: true}
-  age: {dtype: Int64, nullable: true, impute: {method: median, by: [country]}}
-  spend: {dtype: Float64, nullable: true, impute: {method: %s, by: [country]%s}}
-"""
-PEOPLE = """
-CREATE OR REPLACE TABLE profile.golden AS SELECT 'p' || i AS person_id,
-  (['DE', 'FR', 'GB', 'US'])[1 + i % 4] AS country,
-  i % 100 AS visits, CASE WHEN i % 10 = 0 THEN NULL ELSE 20 + i % 60 END AS age,
-  CASE WHEN i % 10 = 1 THEN NULL ELSE CAST((i % 100) * 3 + (i * 7919) % 11 AS DOUBLE) END AS spend
-FROM range($rows) AS numbers(i)
-"""
-PLAIN_FILL = """
-CREATE TABLE profile.by_hand AS SELECT g.*,
-  CASE WHEN age IS NULL THEN coalesce(c.age_c, a.age_a) END AS age__imputed,
-  CASE WHEN spend IS NULL THEN coalesce(c.spend_c, a.spend_a) END AS spend__imputed
-FROM profile.golden AS g
-  LEFT JOIN (
-    SELECT country, quantile_cont(age, 0.5) AS age_c, quantile_cont(spend, 0.5) AS spend_c
-    FROM profile.golden GROUP BY country
-  ) AS c ON c.country = g.country,
-  (SELECT quantile_cont(age, 0.5) AS age_a, quantile_cont(spend, 0.5) AS spend_a FROM profile.golden) AS a
-"""
-
-
-def imputation(rows: int) -> Result:
-    """Fill two columns of a million rows by group median, against plain SQL; and by neighbours at two sizes."""
-    (plain, plain_cpu), (median, cpu) = _filling(rows, None, ""), _filling(rows, "median", "")
-    told: Result = {"rows": rows, "plain_sql_s": plain, "median_s": median}
-    told |= {"plain_sql_cpu_s": plain_cpu, "median_cpu_s": cpu}
-    told |= {"ratio_to_plain_sql": round(median / plain, 2), "cpu_ratio_to_plain_sql": round(cpu / plain_cpu, 2)}
-    small, large = (_filling(rows // 10 * times, "knn", ", using: [visits, country]") for times in (1, 4))
-    told |= {"knn_tenth_cpu_s": small[1], "knn_four_tenths_cpu_s": large[1]}
-    return {**told, "knn_cpu_growth_for_4x": round(large[1] / small[1], 2)}
-
-
-def _filling(rows: int, method: str | None, more: str) -> tuple[float, float]:
-    """Return wall and CPU seconds."""
-    from consentry.config import Faults
-    from consentry.validation.contract import read_contract
-    from consentry.validation.impute import impute
-    from consentry.warehouse import DuckDBWarehouse
-
-    with tempfile.TemporaryDirectory() as folder:
-        warehouse = DuckDBWarehouse(Path(folder) / "bench.duckdb")
-        warehouse.sql(PEOPLE, rows=rows)
-        path = Path(folder) / "profile.yaml"
-        path.write_text(IMPUTED % (method or "median", more))
-        contract = read_contract(path, Faults())
-        assert contract is not None
-        start, cpu = time.perf_counter(), time.process_time()
-        if method is None:
-            warehouse.sql(PLAIN_FILL)
-        else:
-            impute(warehouse, contract, table_in="profile.golden", table_out="profile.person", run_id="bench")
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        warehouse.close()
-    return round(seconds, 3), round(cpu, 3)
 
 
 def show(result: Result) -> None:

@@ -58,7 +58,7 @@ def impute(
         filled, measured = measure(warehouse, declared, table_in=table_in, key=key, scratch=staged)
         fill(warehouse, filled, table_in=table_in, into=staged, key=key)
         refused = _refused(warehouse, contract, filled, list(there), staged=staged, key=key)
-        shifts = shift(warehouse, filled, staged=staged, sample=f"{staged}__sample", key=key)
+        shifts = shift(warehouse, filled, staged=staged, key=key)
         _publish(warehouse, filled, staged=staged, table_out=table_out, run_id=run_id, key=key)
         record(warehouse, measured, shifts, run_id=run_id)
         counted = [(column.name, _count(warehouse, table_out, column.name)) for column in filled]

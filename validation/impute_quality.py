@@ -62,10 +62,8 @@ def measure(
     if not declared:
         return [], []
     sample = f"{scratch}__sample"
-    # By a hash of the key: the same rows every time, and no particular ones.
-    every = max(1, warehouse.count(table_in) // SAMPLE_ROWS)
-    query = f"SELECT * FROM {quoted_table(table_in)} WHERE hash({quoted(key)}) % {every} = 0"
-    warehouse.sql(f"CREATE OR REPLACE TABLE {quoted_table(sample)} AS {query}")
+    rows = f"SELECT * FROM {_sampled(warehouse, table_in, key)}"
+    warehouse.sql(f"CREATE OR REPLACE TABLE {quoted_table(sample)} AS {rows}")
     filled, measured = [], []
     for column in declared:
         found = _measured(warehouse, column, sample=sample, hidden=f"{scratch}__hidden", key=key)
@@ -140,27 +138,33 @@ def _error(
     return len(frame), float(np.sqrt(np.mean((made - truth) ** 2)) / spread) if spread > 0 else None
 
 
-def shift(
-    warehouse: Warehouse, filled: Sequence[Column], *, staged: str, sample: str, key: str
-) -> dict[str, float | None]:
+def shift(warehouse: Warehouse, filled: Sequence[Column], *, staged: str, key: str) -> dict[str, float | None]:
     """Return by column how far filling moves the distribution, from 0 to 1.
 
     Numbers: the Kolmogorov-Smirnov distance of observed values from observed and filled ones. Words: the share that
     changes place (total variation).
     """
+    if not filled:
+        return {}
+    cells = [
+        f"CASE WHEN {missing(it, '')} THEN NULL ELSE {quoted(it.name)} END AS {quoted(f'seen:{it.name}')},"
+        f" {quoted(it.name + SUFFIX)} AS {quoted(f'made:{it.name}')}"
+        for it in filled
+    ]
+    frame = pl.from_arrow(warehouse.sql(f"SELECT {', '.join(cells)} FROM {_sampled(warehouse, staged, key)}"))
+    assert isinstance(frame, pl.DataFrame)
     moved: dict[str, float | None] = {}
     for column in filled:
-        cell, made = quoted(column.name), quoted(column.name + SUFFIX)
-        found = warehouse.sql(
-            f"SELECT CASE WHEN {missing(column, '')} THEN NULL ELSE {cell} END AS seen, {made} AS made"
-            f" FROM {quoted_table(staged)} WHERE {quoted(key)} IN (SELECT {quoted(key)} FROM {quoted_table(sample)})"
-        )
-        frame = pl.from_arrow(found)
-        assert isinstance(frame, pl.DataFrame)
-        seen = frame["seen"].drop_nulls()
-        both = pl.coalesce(pl.col("seen"), pl.col("made"))
-        moved[column.name] = _distance(seen, frame.select(both).to_series().drop_nulls())
+        both = pl.coalesce(pl.col(f"seen:{column.name}"), pl.col(f"made:{column.name}"))
+        after = frame.select(both).to_series().drop_nulls()
+        moved[column.name] = _distance(frame[f"seen:{column.name}"].drop_nulls(), after)
     return moved
+
+
+def _sampled(warehouse: Warehouse, table: str, key: str) -> str:
+    """Return the SQL of some rows of a table, by a hash of the key: the same every time, and no particular ones."""
+    every = max(1, warehouse.count(table) // SAMPLE_ROWS)
+    return f"(SELECT * FROM {quoted_table(table)} WHERE hash({quoted(key)}) % {every} = 0) AS sampled"
 
 
 def _distance(before: pl.Series, after: pl.Series) -> float | None:

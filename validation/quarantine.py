@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -49,28 +49,36 @@ class Scribe:
         """batch: raw columns, `_failed`, and for duplicates the lists of their rules and of the rows that stay."""
         rows = batch.num_rows
         content = [name for name in batch.schema.names if name not in _ADDED and not _is_ours(name)]
-        marks = zip(*(batch.column(name).to_pylist() for name in _ADDED), strict=True)
-        broken = [tuple(tuple(numbers or ()) for numbers in row) for row in marks]
-        # Most bad rows share their reasons with many others; those are written once.
-        told = {row: self._reasons(*row, rows=many) for row, many in Counter(broken).items()}
-        reasons = [told[row] for row in broken]
-        times = arrow.array([self.now] * rows, SCHEMA.field("first_seen").type)
+        times = arrow.repeat(arrow.scalar(self.now, SCHEMA.field("first_seen").type), rows)
         columns = [
             batch.column("_rid").cast(arrow.int64()),
-            arrow.array([self.run_id] * rows, arrow.string()),
+            arrow.repeat(self.run_id, rows),
             arrow.array(payloads(batch.select(content)), arrow.string()),
-            arrow.array(reasons, arrow.string()),
+            self._reasons(batch.select(list(_ADDED))),
             times,
             times,
-            arrow.array(["open"] * rows, arrow.string()),
+            arrow.repeat("open", rows),
         ]
         return arrow.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
-    def _reasons(
-        self, failed: tuple[int, ...], repeated: tuple[int, ...], survivors: tuple[int | None, ...], *, rows: int
+    def _reasons(self, marks: arrow.RecordBatch) -> arrow.Array:
+        """Write the reasons of each row; most bad rows share theirs with many others, and those are written once."""
+        broken = pl.from_arrow(marks)
+        assert isinstance(broken, pl.DataFrame)
+        kinds = broken.group_by(_ADDED, maintain_order=True).len("rows").with_row_index("kind")
+        texts = pl.Series([self._told(*row) for row in kinds.drop("kind").iter_rows()], dtype=pl.String)
+        places = broken.join(kinds, on=_ADDED, how="left", nulls_equal=True, maintain_order="left")["kind"]
+        return texts.gather(places).to_arrow().cast(arrow.string())
+
+    def _told(
+        self,
+        failed: Iterable[int] | None,
+        repeated: Iterable[int] | None,
+        survivors: Iterable[int | None] | None,
+        rows: int,
     ) -> str:
-        found: list[tuple[int, int | None]] = [(number, None) for number in failed]
-        found += zip(repeated, survivors, strict=True)
+        found: list[tuple[int, int | None]] = [(number, None) for number in failed or ()]
+        found += zip(repeated or (), survivors or (), strict=True)
         told = [_reason(self.rules[number], survivor) for number, survivor in sorted(found, key=lambda pair: pair[0])]
         for code in {reason["code"] for reason in told}:
             self.codes[code] += rows

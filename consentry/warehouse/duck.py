@@ -124,8 +124,8 @@ class DuckDBWarehouse:
     def columns(self, table: str) -> dict[str, str]:
         zone, name = table.split(".")
         query = (
-            "SELECT column_name, data_type FROM information_schema.columns"
-            " WHERE table_schema = $zone AND table_name = $name ORDER BY ordinal_position"
+            "SELECT column_name, data_type FROM duckdb_columns()"
+            " WHERE schema_name = $zone AND table_name = $name ORDER BY column_index"
         )
         found = self.sql(query, zone=zone, name=name)
         return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
