@@ -20,6 +20,7 @@ from consentry.consent.policy import Policy, read_policy
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
 from consentry.pipeline.accounts import account_of
+from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.job import Job, StreamBlock
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
@@ -133,6 +134,7 @@ def load_job(path: Path) -> Loaded:
     segments = read_segments(base / job.segments, catalog, faults) if profile else ()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
+    _check_types_agree(document, job, contracts, faults)
     if profile:
         _check_syncs(document, job, segments, faults)
     if policy:
@@ -248,6 +250,22 @@ def _check_streams(document: Document, job: Job, contracts: Mapping[str, Contrac
                     hint = did_you_mean(wanted, known) or "."
                     sentence = f"{stream.contract} refers to {wanted!r}, which the job does not have{hint}"
                     faults.add(document.path, document.line(place), sentence)
+
+
+def _check_types_agree(document: Document, job: Job, contracts: Mapping[str, Contract], faults: Faults) -> None:
+    """Refuse two sources that mean different kinds of value by one name: what is merged has to be of one kind."""
+    first: dict[str, tuple[str, Type]] = {}
+    for (source, name), stream in streams_of(job, "customer").items():
+        contract = contracts.get(f"{source}__{name}")
+        kinds = {each.name: _rule_type(each.dtype) for each in contract.columns} if contract else {}
+        for canonical, column in stream.map.items():
+            if column not in kinds:
+                continue
+            other, kind = first.setdefault(canonical, (f"{source}.{name}", kinds[column]))
+            if kind != kinds[column]:
+                place = ("sources", source, "streams", name, "map", canonical)
+                sentence = f"{canonical!r} is {kinds[column]} here and {kind} in {other}. Give both contracts one type."
+                faults.add(document.path, document.line(place), sentence)
 
 
 def _columns_used(stream: StreamBlock) -> list[tuple[str, str]]:
