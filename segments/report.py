@@ -8,18 +8,9 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-# Colours that people with a colour weakness tell apart (Okabe and Ito 2008).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a6a00", "#444444")
+from consentry.segments.html import COLOURS, document
+
 _WIDTH = 760
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae0;--ground:#fff;--card:#f6f8fa}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#9aa4b0;--line:#3a424c;--ground:#14181d;--card:#1d232a}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:820px;margin:2rem auto;
-padding:0 1rem}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .4rem}p{color:var(--soft);margin:.2rem 0 .8rem}
-svg{width:100%;height:auto;background:var(--card);border-radius:8px}text{fill:var(--ink);font:12px system-ui,sans-serif}
-.soft{fill:var(--soft)}.grid{stroke:var(--line)}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +60,7 @@ def render(page: Page) -> str:
     body += ["<h2>Moves between stages</h2>", "<p>All runs together; width is the number of people.</p>"]
     groups = sorted({move.group for move in page.moves})
     body += [part for group in groups for part in _sankey(page, group)] or ["<p>Nobody moved yet.</p>"]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(page.title)}</title><style>{_STYLE}</style>"
-    )
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+    return document(page.title, body)
 
 
 def _number(count: int, page: Page) -> str:
@@ -85,7 +72,7 @@ def _names(page: Page) -> list[str]:
 
 
 def _colour(name: str, names: Sequence[str]) -> str:
-    return _COLOURS[names.index(name) % len(_COLOURS)] if name in names else _COLOURS[-1]
+    return COLOURS[names.index(name) % len(COLOURS)] if name in names else COLOURS[-1]
 
 
 # --- sizes

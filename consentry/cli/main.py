@@ -17,6 +17,7 @@ from consentry.cli import (
     identifying,
     inspecting,
     letters,
+    modelling,
     qualifying,
     quarantining,
     running,
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, watching, consenting, sandboxing):
+for module in (starting, inspecting, running, watching, consenting, modelling, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
@@ -51,6 +52,7 @@ app.add_typer(contracting.app, name="contract")
 app.add_typer(identifying.app, name="identity")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
+app.add_typer(modelling.app, name="model")
 app.add_typer(qualifying.app, name="quality")
 authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")

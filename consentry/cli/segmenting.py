@@ -38,7 +38,7 @@ def lint_command(
     Exits with 1 when there is an error.
     """
     found = segmenting.lint_segments(load_job(job))
-    emit(output, {"remarks": found}, lambda: _show("Remarks", found, "nothing to remark"))
+    emit(output, {"remarks": found}, lambda: show_rows("Remarks", found, "nothing to remark"))
     grave = {"error", "warning"} if strict else {"error"}
     raise typer.Exit(1 if any(item["severity"] in grave for item in found) else 0)
 
@@ -50,7 +50,7 @@ def test_command(job: JobArgument, output: OutputOption = Output.text) -> None:
     found = segmenting.try_examples(loaded, loaded.job.as_of or datetime.now(UTC))
     wrong = [item for item in found if not item["passed"]]
     words = f"{len(found) - len(wrong)} of {len(found)} examples come out as they should."
-    emit(output, {"ok": not wrong, "tests": found}, lambda: _show("Wrong examples", wrong, words))
+    emit(output, {"ok": not wrong, "tests": found}, lambda: show_rows("Wrong examples", wrong, words))
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -58,7 +58,7 @@ def test_command(job: JobArgument, output: OutputOption = Output.text) -> None:
 def preview_command(job: JobArgument, only: SegmentOption = None, output: OutputOption = Output.text) -> None:
     """Count people before and after each gate: rule, group, consent, suppression, holdout. Nothing is published."""
     found = segmenting.preview_segments(load_job(job), only)
-    emit(output, {"segments": found}, lambda: _show("People after each gate", found, "no segment"))
+    emit(output, {"segments": found}, lambda: show_rows("People after each gate", found, "no segment"))
 
 
 @app.command("explain")
@@ -80,14 +80,14 @@ def overlap_command(
 ) -> None:
     """Compare every pair of segments exactly, and say which to merge or prune."""
     found = segmenting.overlap_of(load_job(job), threshold)
-    emit(output, {"pairs": found}, lambda: _show("Segments that are alike", found, "No two segments are alike."))
+    emit(output, {"pairs": found}, lambda: show_rows("Segments that are alike", found, "No two segments are alike."))
 
 
 @app.command("history")
 def history_command(job: JobArgument, only: SegmentOption = None, output: OutputOption = Output.text) -> None:
     """List the sizes of segments, run by run."""
     found = segmenting.history_of(load_job(job), only)
-    emit(output, {"history": found}, lambda: _show("Sizes", found, "no history"))
+    emit(output, {"history": found}, lambda: show_rows("Sizes", found, "no history"))
 
 
 @app.command("diff")
@@ -98,7 +98,7 @@ def diff_command(
 ) -> None:
     """Count who came into each segment and who left it."""
     found = segmenting.diff_of(load_job(job), run)
-    emit(output, {"segments": found}, lambda: _show("Changes", found, "Nobody came or left."))
+    emit(output, {"segments": found}, lambda: show_rows("Changes", found, "Nobody came or left."))
 
 
 @app.command("refresh")
@@ -109,7 +109,7 @@ def refresh_command(job: JobArgument, output: OutputOption = Output.text) -> Non
         {"segment": name, "members": n, "entered": found["entered"].get(name, 0), "left": found["left"].get(name, 0)}
         for name, n in sorted(found["members"].items())
     ]
-    emit(output, found, lambda: _show("Refreshed", rows, "no segment"))
+    emit(output, found, lambda: show_rows("Refreshed", rows, "no segment"))
 
 
 @app.command("format")
@@ -138,7 +138,8 @@ def report_command(
 
 
 # Rows are plain JSON.
-def _show(title: str, rows: list[dict[str, Any]], nothing: str) -> None:
+def show_rows(title: str, rows: list[dict[str, Any]], nothing: str) -> None:
+    """Draw a table of rows, or say that there is none."""
     if not rows:
         console.print(nothing, markup=False)
         return

@@ -26,6 +26,8 @@ from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.files import Segment, read_segments
 from consentry.segments.limits import crowded
+from consentry.segments.models.definition import Definition, serving
+from consentry.segments.models.files import read_models
 from consentry.segments.score_files import read_scores
 from consentry.validation.contract import Contract, read_contract
 
@@ -57,6 +59,7 @@ class Loaded:
     segments: tuple[Segment, ...]
     settings: Mapping[str, ConnectorConfig] = field(repr=False)
     sha256: str = ""
+    models: tuple[Definition, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -129,8 +132,11 @@ def load_job(path: Path) -> Loaded:
     }
     profile = _contract(base, job.profile.contract, faults)
     catalog = Catalog(attributes=_attributes(profile) if profile else {}, events=job.events)
+    models: tuple[Definition, ...] = ()
     if profile:
         catalog = read_scores(base / job.segments, catalog, faults)
+        models = read_models(base / job.segments, catalog, faults, purposes=policy.purposes if policy else None)
+        catalog = serving(catalog, models)
     segments = read_segments(base / job.segments, catalog, faults) if profile else ()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
@@ -151,6 +157,7 @@ def load_job(path: Path) -> Loaded:
         segments=tuple(segments),
         settings=settings,
         sha256=_fingerprint(path, job),
+        models=models,
     )
 
 

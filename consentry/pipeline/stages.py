@@ -27,6 +27,7 @@ from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
 from consentry.pipeline.inspect import versions_ending
 from consentry.pipeline.job import StreamBlock
+from consentry.pipeline.modelling import score_due
 from consentry.pipeline.profile import build_profile
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
@@ -270,7 +271,8 @@ def merge(context: Context) -> Result:
 
 
 def segment(context: Context) -> Result:
-    """Evaluate every rule over the people whose profile may be used."""
+    """Evaluate every rule over the people whose profile may be used, and score them where that is due."""
+    notes = score_due(context) if context.loaded.models else []
     found = evaluate(
         context.warehouse,
         context.loaded.segments,
@@ -291,7 +293,7 @@ def segment(context: Context) -> Result:
         held_out={name: split.held for name, split in found.holdouts.items()},
         findings=[{"segment": item.segment, "code": item.code, "action": item.action} for item in found.findings],
     )
-    return {"members": dict(found.members), "population": found.population, "notes": list(found.notes)}
+    return {"members": dict(found.members), "population": found.population, "notes": [*notes, *found.notes]}
 
 
 STAGES = (

@@ -23,6 +23,9 @@ from consentry.segments.bits import Column
 
 FEWEST = 20
 _STEP_DAYS = 30.0
+# Of the search for parameters, which goes by their logarithms: a pull that decides nothing where the data does, and
+# how far is too far.
+_PULL, _FAR = 1e-3, 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +151,18 @@ def value(counting: BgNbd, paying: GammaGamma, customers: Customers, *, days: fl
 
 
 def _least(loss: Callable[[Column], float], start: Column) -> Column:
-    found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 20_000, "xatol": 1e-9, "fatol": 1e-12})
-    if not found.success or not np.isfinite(found.x).all():
+    """Search where a loss is least. Where customers hardly differ it falls for ever: then a slight pull towards the
+    start ends the search."""
+    found = _searched(loss, start)
+    if found is None:
+        found = _searched(lambda logged: loss(logged) + _PULL * float(((logged - start) ** 2).sum()), start)
+    if found is None:
         raise StopRun("The model of repeat purchases could not be fitted to these orders.", code="not_fitted")
-    return np.asarray(found.x)
+    return found
+
+
+def _searched(loss: Callable[[Column], float], start: Column) -> Column | None:
+    with np.errstate(all="ignore"):
+        found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4_000, "xatol": 1e-9, "fatol": 1e-12})
+    settled = found.success and np.isfinite(found.x).all() and np.abs(found.x).max() < _FAR
+    return np.asarray(found.x) if settled else None

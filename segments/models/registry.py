@@ -101,7 +101,7 @@ class Registry:
 
 
 def _json(content: object) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
+    return json.dumps(content, indent=1, allow_nan=False).encode()
 
 
 def _parsed(path: Path) -> dict[str, Any]:
