@@ -7,6 +7,8 @@ alone, so every identifier is keyed in every normal form and under every key ver
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -20,7 +22,7 @@ from consentry.warehouse import Warehouse
 
 SET_ASIDE = "quarantine.suppressed"
 _FOUND = "identity.erased_record"
-_SCHEMA = pa.schema([("record_id", pa.string()), ("source", pa.string())])
+RECORDS = pa.schema([("record_id", pa.string()), ("source", pa.string())])
 
 
 def set_aside_erased(warehouse: Warehouse, ledger: Ledger, *, run_id: str) -> int:
@@ -32,7 +34,7 @@ def set_aside_erased(warehouse: Warehouse, ledger: Ledger, *, run_id: str) -> in
         warehouse.drop(SET_ASIDE)
         return 0
     query = "SELECT DISTINCT record_id, source, type, value, region FROM clean.link"
-    warehouse.map_batches(query, _Sieve(ledger.keyring, listed), into=_FOUND, schema=_SCHEMA)
+    warehouse.map_batches(query, Sieve(_Erased(ledger.keyring, listed)), into=_FOUND, schema=RECORDS)
     with warehouse.transaction():
         for table in warehouse.tables("clean"):
             if table in ("clean.customer", "clean.link") or table.startswith("clean.event__"):
@@ -47,21 +49,28 @@ def set_aside_erased(warehouse: Warehouse, ledger: Ledger, *, run_id: str) -> in
     return warehouse.count(SET_ASIDE)
 
 
-class _Sieve:
-    """Keep the records of a batch of identifiers that are on the list."""
+class Sieve:
+    """Keep the records of a batch of identifiers for which a test of kind, value and region holds."""
 
-    def __init__(self, keyring: Keyring, listed: frozenset[str]) -> None:
-        self._keyed = Keyed(keyring)
-        self._listed = listed
+    def __init__(self, test: Callable[[str, str | None, str | None], bool]) -> None:
+        self._test = test
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Read (record_id, source, type, value, region), return the hits as (record_id, source)."""
         names = ("record_id", "source", "type", "value", "region")
         rows = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
-        found = [(record, source) for record, source, *one in rows if self._is_listed(*one)]
+        found = [(record, source) for record, source, *one in rows if self._test(*one)]
         columns = [pa.array([row[n] for row in found], pa.string()) for n in (0, 1)]
-        return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+        return pa.RecordBatch.from_arrays(columns, schema=RECORDS)
 
-    def _is_listed(self, kind: str, value: str | None, region: str | None) -> bool:
+
+class _Erased:
+    """Tell whether an identifier is on the list of the erased."""
+
+    def __init__(self, keyring: Keyring, listed: frozenset[str]) -> None:
+        self._keyed = Keyed(keyring)
+        self._listed = listed
+
+    def __call__(self, kind: str, value: str | None, region: str | None) -> bool:
         forms = normal_forms(kind, value, region) if value else ()
         return not self._listed.isdisjoint(self._keyed.suppression(kind, forms)) if forms else False

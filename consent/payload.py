@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 import pyarrow as pa
 
 from consentry.consent.keys import Keyring
 from consentry.consent.policy import Destination
+from consentry.consent.sealed import seal_value
 from consentry.consent.transforms import Drop, FieldRule, leave, leave_identifier
 from consentry.model.batch import Operation, Row, Value, payload_hash
 
@@ -111,9 +113,12 @@ class Payloads:
 
     def _values(self, one: Mapping[str, Value]) -> dict[str, Value]:
         return {
-            remote: leave(rule, one.get(column), self._key(column), self._version)
+            remote: leave(rule, one.get(column), self._key(column), self._version, partial(self._sealed, column))
             for remote, (column, rule) in self._fields.items()
         }
+
+    def _sealed(self, column: str, value: str) -> str:
+        return seal_value(self._keyring, self._place[0], column, value)
 
     def _key(self, field: str) -> bytes:
         destination, purpose = self._place

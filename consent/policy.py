@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from consentry.config import Document, Faults, Model, Name, bind, read_document
 from consentry.consent.duration import Duration
+from consentry.consent.fides import DATA_USES, is_misspelt_use
 from consentry.consent.transforms import DIRECT_IDENTIFIERS, FieldRule, IdentifierRule, Pass, rules_fault
 from consentry.model.names import did_you_mean
 
@@ -243,6 +244,10 @@ def _aliases(file: PolicyFile, document: Document, faults: Faults) -> dict[str, 
         for number, alias in enumerate(purpose.alias):
             if not isinstance(alias, str):
                 continue
+            if is_misspelt_use(alias):
+                hint = did_you_mean(alias, DATA_USES) or "."
+                sentence = f"fideslang has no data use {alias!r}{hint}"
+                faults.add(document.path, document.line(("purposes", name, "alias", number)), sentence)
             if found.get(alias, name) != name or (alias in file.purposes and alias != name):
                 sentence = f"The alias {alias!r} stands for another purpose too. Keep it with one purpose."
                 faults.add(document.path, document.line(("purposes", name, "alias", number)), sentence)

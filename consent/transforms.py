@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
@@ -66,6 +69,25 @@ class GeneraliseDate(_Rule):
     to: Literal["month", "quarter", "year"]
 
 
+class GeneraliseGeo(_Rule):
+    """Round a latitude or longitude: one decimal is about 11 km, none about 111 km."""
+
+    transform: Literal["generalise_geo"]
+    decimals: Annotated[int, Field(ge=0, le=2)] = 1
+
+
+class GeneraliseIp(_Rule):
+    """Keep the network of an address: 24 bits of IPv4, 48 of IPv6."""
+
+    transform: Literal["generalise_ip"]
+
+
+class Seal(_Rule):
+    """Put a token in the value's place that whoever holds the job's keys can open again (AES-SIV)."""
+
+    transform: Literal["seal"]
+
+
 class MatchSha256(Model):
     """Hash an identifier as the platform's rules say, to be matched with the platform's own hashes."""
 
@@ -112,13 +134,17 @@ class TokenIdentifier(Model):
 
 
 FieldRule = Annotated[
-    Pass | Drop | Token | Band | Truncate | GeneraliseDate | MatchField, Field(discriminator="transform")
+    Pass | Drop | Token | Seal | Band | Truncate | GeneraliseDate | GeneraliseGeo | GeneraliseIp | MatchField,
+    Field(discriminator="transform"),
 ]
 IdentifierRule = Annotated[PassIdentifier | MatchSha256 | TokenIdentifier, Field(discriminator="transform")]
 
 
-def leave(rule: FieldRule, value: Value, key: bytes, version: int) -> Value:
-    """Return what leaves in a field's place, None when nothing does; key: that of the token, if one is made."""
+def leave(rule: FieldRule, value: Value, key: bytes, version: int, seal: Callable[[str], str]) -> Value:
+    """Return what leaves in a field's place, None when nothing does.
+
+    key: that of the token, if one is made. seal: makes a token that can be opened again.
+    """
     if value is None:
         return None
     match rule:
@@ -128,6 +154,12 @@ def leave(rule: FieldRule, value: Value, key: bytes, version: int) -> Value:
             return None
         case Token():
             return token(key, value, version=version)
+        case Seal():
+            return seal(str(value))
+        case GeneraliseGeo():
+            return generalise_geo(value, rule.decimals)
+        case GeneraliseIp():
+            return generalise_ip(str(value))
         case Band():
             return band(value, rule.width, rule.top)
         case Truncate():
@@ -180,6 +212,30 @@ def generalise_date(value: object, to: Literal["month", "quarter", "year"]) -> s
     if to == "year":
         return f"{day.year:04d}"
     return f"{day.year:04d}-{day.month:02d}" if to == "month" else f"{day.year:04d}-Q{(day.month + 2) // 3}"
+
+
+def generalise_geo(value: Value, decimals: int) -> str | None:
+    """Round a coordinate in degrees, None for what is none; nothing of the lost places can be read from it."""
+    try:
+        degrees = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    if isinstance(value, bool) or not degrees.is_finite() or abs(degrees) > 180:
+        return None
+    rounded = degrees.quantize(Decimal(1).scaleb(-decimals))
+    return str(abs(rounded) if rounded == 0 else rounded)
+
+
+def generalise_ip(value: str) -> str | None:
+    """Return the network of an address: 203.0.113.0/24 or 2001:db8:1::/48; an IPv4 inside an IPv6 is an IPv4."""
+    try:
+        address = ip_address(value.strip())
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    bits = 24 if address.version == 4 else 48
+    return str(ip_network(f"{address}/{bits}", strict=False))
 
 
 def match_hash(rules: str, kind: str, value: str) -> str | None:

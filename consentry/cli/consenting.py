@@ -20,8 +20,9 @@ from consentry.consent.cases import read_cases, try_case
 from consentry.consent.instants import read_instant
 from consentry.errors import ConfigError
 from consentry.pipeline import privacy
-from consentry.pipeline.keyrings import rotate_keys, show_keys
-from consentry.pipeline.leaks import anonymity, leak_scan
+from consentry.pipeline.anonymity import anonymity, anonymity_of_file
+from consentry.pipeline.keyrings import open_tokens, rotate_keys, show_keys
+from consentry.pipeline.leaks import leak_scan
 from consentry.pipeline.load import load_job
 
 consent_app = typer.Typer(help="See and take in what people said about their data.", no_args_is_help=True)
@@ -221,6 +222,19 @@ def rotate_command(job: JobArgument, output: OutputOption = Output.text) -> None
     _show_keys(rotate_keys(load_job(job)), output)
 
 
+@keys_app.command("open")
+def open_command(
+    job: JobArgument,
+    destination: Annotated[str, typer.Option(help="The destination that was sent the tokens, as the policy names it.")],
+    field: Annotated[str, typer.Option(help="The field that they were sent for.")],
+    output: OutputOption = Output.text,
+) -> None:
+    """Read reversible tokens from standard input, one a line, and print their values; the audit log keeps that."""
+    tokens = [line.strip() for line in sys.stdin if line.strip()]
+    values = open_tokens(load_job(job), destination, field, tokens)
+    emit(output, {"values": values}, lambda: typer.echo("\n".join(values)))
+
+
 def _show_keys(found: dict[str, Any], output: Output) -> None:
     accepted = ", ".join(map(str, found["accepted"]))
     words = f"Keys from {found['provider']}: version {found['active']} is active; accepted: {accepted}."
@@ -283,7 +297,7 @@ def leak_scan_command(
     canaries: Annotated[Path | None, typer.Option(help="A file of planted values, one a line.")] = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Search what a job left behind for identifiers of its people, keys and canaries; exit 1 when one is found."""
+    """Search what a job left behind for identifiers and names of its people, keys and canaries; exit 1 at a find."""
     planted = canaries.read_text(encoding="utf-8").splitlines() if canaries else []
     found = leak_scan(load_job(job), planted, also=also or [])
     emit(output, found, lambda: _show_leaks(found))
@@ -300,12 +314,19 @@ def _show_leaks(found: dict[str, Any]) -> None:
 
 def anonymity_command(
     job: JobArgument,
-    columns: Annotated[str, typer.Option(help="Profile columns that together could name somebody, with commas.")],
+    columns: Annotated[str, typer.Option(help="Columns that together could name somebody, with commas.")],
     segment: Annotated[str | None, typer.Option(help="Only the members of a segment.")] = None,
+    file: Annotated[Path | None, typer.Option(help="An exported file (CSV, JSON lines, Parquet) instead.")] = None,
+    sensitive: Annotated[str | None, typer.Option(help="A column whose values nobody should learn: tells l.")] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Say how many people share each combination of some columns: k is the smallest group."""
-    found = anonymity(load_job(job), segment, [name.strip() for name in columns.split(",") if name.strip()])
+    named = [name.strip() for name in columns.split(",") if name.strip()]
+    if file:
+        found = anonymity_of_file(file, named, sensitive=sensitive)
+    else:
+        found = anonymity(load_job(job), named, segment=segment, sensitive=sensitive)
     words = f"k = {found['k']:,}: {found['people']:,} people in {found['classes']:,} groups, "
     words += f"{found['unique_people']:,} of them alone."
+    words += f" l = {found['l']:,}: the fewest values of {sensitive} in a group." if sensitive else ""
     emit(output, found, lambda: console.print(words))

@@ -8,7 +8,8 @@ from typing import Any
 from consentry.audit import AuditLog
 from consentry.consent.key_services import AwsKms, KeyService, VaultTransit
 from consentry.consent.keys import Keyring
-from consentry.consent.sealed import SubjectKeys
+from consentry.consent.sealed import SubjectKeys, open_value
+from consentry.consent.transforms import Seal
 from consentry.consent.wrapped import open_wrapped, rotate_wrapped
 from consentry.errors import ConfigError
 from consentry.pipeline.job import Keys
@@ -62,6 +63,23 @@ def rotate_keys(loaded: Loaded) -> dict[str, Any]:
     finally:
         store.close()
     return _told(loaded, ring) | {"rewrapped": rewrapped}
+
+
+def open_tokens(loaded: Loaded, destination: str, field: str, tokens: list[str]) -> list[str]:
+    """Return the values of reversible tokens that a destination was sent in a field; the log keeps that it was asked.
+
+    Raises SkipRecord for a token that was not made here for this place, StopRun while a run goes on.
+    """
+    allowed = loaded.policy.destinations.get(destination)
+    rule = allowed.fields.get(field) if allowed else None
+    if not isinstance(rule, Seal):
+        raise ConfigError(f"The policy seals no field {field!r} for {destination!r}.")
+    ring, audit = read_keys(loaded.job.keys, loaded.state), AuditLog(loaded.state / "audit")
+    try:
+        audit.append("token.opened", destination=destination, field=field, tokens=len(tokens))
+    finally:
+        audit.close()
+    return [open_value(ring, destination, field, token) for token in tokens]
 
 
 def _told(loaded: Loaded, ring: Keyring) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Search everything a job left behind for identifiers of its own people, keys, and planted canaries.
+"""Search everything a job left behind for identifiers and names of its own people, keys, and planted canaries.
 
 The restricted zone (raw, clean, quarantine, identity) holds identifiers by design, as do dlt's working files and the
 key file; everything else must not: audit log, control store, open zones of the warehouse, logs, temporary files.
@@ -14,7 +14,7 @@ from typing import Any
 
 from consentry.consent.normal import normal_forms
 from consentry.errors import ConfigError
-from consentry.model.names import is_name, quoted
+from consentry.model.names import quoted
 from consentry.pipeline.load import Loaded
 from consentry.warehouse import DuckDBWarehouse
 
@@ -22,6 +22,11 @@ OPEN_ZONES = ("profile", "segment", "delivery", "ops")
 _RESTRICTED = ("warehouse.duckdb", "warehouse.duckdb.wal", "dlt")
 _WORD = re.compile(rb"[^\s\"',;:<>(){}\[\]\\=|&?/\x00]{6,320}")
 _LEAST = 6
+_NAME_COLUMNS = ("given_name", "family_name", "full_name", "name")
+_LETTERS = re.compile(r"[^\W\d_]+")
+# A single word is a name when it is this long and no word of the job's own files; two and three in a row always are.
+_LONG_NAME = 8
+_WORDS_A_NAME = 3
 
 
 # A finding is plain JSON; it names the place and the kind of what was found, never the value.
@@ -37,14 +42,17 @@ def leak_scan(loaded: Loaded, canaries: list[str], *, also: list[Path]) -> dict[
     try:
         needles = _needles(warehouse)
         planted = {canary.encode(): "planted" for canary in canaries if canary} | _keys(loaded)
-        findings, places = [], 0
+        names, findings, places = _names(warehouse, loaded), [], 0
         for place, content in [*_tables(warehouse), *_files(loaded, also)]:
             places += 1
             secrets = {} if place == _key_file(loaded) else planted
             findings += [{"place": place, "kind": kind, "times": n} for kind, n in _found(content, needles, secrets)]
+            if times := _named(content, names):
+                findings.append({"place": place, "kind": "name", "times": times})
     finally:
         warehouse.close()
-    return {"ok": not findings, "places": places, "identifiers": len(needles), "findings": findings}
+    counts = {"places": places, "identifiers": len(needles), "names": len(names)}
+    return {"ok": not findings, **counts, "findings": findings}
 
 
 def _needles(warehouse: DuckDBWarehouse) -> dict[bytes, str]:
@@ -60,6 +68,44 @@ def _needles(warehouse: DuckDBWarehouse) -> dict[bytes, str]:
                     if len(spelling) >= _LEAST:
                         found[spelling.encode()] = row["type"]
     return found
+
+
+def _names(warehouse: DuckDBWarehouse, loaded: Loaded) -> frozenset[str]:
+    """Return what the run's people are called, in lower case: first and last name in both orders, and long words."""
+    columns = [name for name in _NAME_COLUMNS if name in warehouse.columns("identity.golden")]
+    if not columns:
+        return frozenset()
+    listed = ", ".join(f"CAST({quoted(name)} AS TEXT) AS {quoted(name)}" for name in columns)
+    ours = {word for path in _own_files(loaded) for word in _words(path.read_text(encoding="utf-8", errors="replace"))}
+    found: set[str] = set()
+    for batch in warehouse.stream(f"SELECT DISTINCT {listed} FROM identity.golden"):
+        for row in batch.to_pylist():
+            parts = [" ".join(_words(value)) for value in row.values() if value]
+            both = [row.get(name) for name in ("given_name", "family_name")]
+            if all(both):
+                parts += [" ".join(_words(" ".join(map(str, order)))) for order in (both, both[::-1])]
+            found.update(part for part in parts if " " in part or (len(part) >= _LONG_NAME and part not in ours))
+    return frozenset(name for name in found if name.count(" ") < _WORDS_A_NAME)
+
+
+def _own_files(loaded: Loaded) -> list[Path]:
+    return [path for path in loaded.path.parent.rglob("*.y*ml") if path.is_file()]
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _LETTERS.findall(text)]
+
+
+def _named(content: bytes, names: frozenset[str]) -> int:
+    """Count the names in a text: one, two or three words in a row."""
+    if not names:
+        return 0
+    words = _words(content.decode(errors="replace"))
+    return sum(
+        " ".join(words[at : at + length]) in names
+        for length in range(1, _WORDS_A_NAME + 1)
+        for at in range(len(words) - length + 1)
+    )
 
 
 def _keys(loaded: Loaded) -> dict[bytes, str]:
@@ -105,28 +151,3 @@ def _found(content: bytes, needles: dict[bytes, str], planted: dict[bytes, str])
         if times:
             counts[kind] = counts.get(kind, 0) + times
     yield from sorted(counts.items())
-
-
-def anonymity(loaded: Loaded, segment: str | None, columns: list[str]) -> dict[str, Any]:
-    """Say how many people share each combination of some profile columns: k is the smallest such group.
-
-    segment: only its members, everybody with a profile when absent.
-    """
-    warehouse = DuckDBWarehouse(loaded.state / "warehouse.duckdb")
-    try:
-        known = warehouse.columns("profile.person")
-        for column in columns:
-            if column not in known or not is_name(column):
-                raise ConfigError(f"The profile has no column {column!r}. It has: {', '.join(known)}.")
-        listed = ", ".join(f"p.{quoted(column)}" for column in columns)
-        member = "AND p.person_id IN (SELECT m.person_id FROM segment.membership m WHERE m.segment = $segment)"
-        found = warehouse.sql(
-            f"WITH classes AS (SELECT count(*) AS size FROM profile.person p WHERE true {member if segment else ''} "
-            f"GROUP BY {listed}) SELECT count(*) AS classes, coalesce(min(size), 0) AS k, "
-            "coalesce(sum(size), 0) AS people, coalesce(sum(CASE WHEN size = 1 THEN 1 ELSE 0 END), 0) AS unique_people "
-            "FROM classes",
-            **({"segment": segment} if segment else {}),
-        ).to_pylist()[0]
-    finally:
-        warehouse.close()
-    return {"segment": segment, "columns": columns, **{name: int(value) for name, value in found.items()}}

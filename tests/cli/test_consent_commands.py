@@ -141,11 +141,11 @@ def test_t67_the_leak_scan_is_clean_and_finds_what_is_planted(cli: Cli, ran: Tin
     canaries.write_text("blue heron\n")
     key = json.loads((ran.folder / "state" / "keys.json").read_text())["keys"]["1"]
     note = ran.folder / "state" / "note.txt"
-    note.write_text(f'{{"who":"{email(3).upper()}","tel":447700900003}} a blue heron {key}')
+    note.write_text(f'{{"who":"{email(3).upper()}","tel":447700900003}} a blue heron {key}, CanaryDela')
     code, out, _ = cli("leak-scan", ran.path, "--canaries", canaries, "-o", "json")
     found = {(one["place"], one["kind"]) for one in json.loads(out)["findings"]}
     assert code == 1
-    assert found == {("note.txt", kind) for kind in ("email", "phone", "planted", "key")}
+    assert found == {("note.txt", kind) for kind in ("email", "phone", "planted", "key", "name")}
 
 
 def test_the_smallest_group_of_some_columns_is_told(cli: Cli, ran: TinyJob) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from consent_town import ADS, EMAIL, HELP, NOW, PHONE, Town
+from consent_town import ADS, EMAIL, HELP, NOW, PHONE, POLICY, Town, towns
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consentry.consent.gate import Gate, Target
-from consentry.errors import Blocked, ConfigError
+from consentry.consent.sealed import open_value
+from consentry.errors import Blocked, ConfigError, SkipRecord
 from consentry.model.batch import Batch, Row, payload_hash
 
 ANN = "ann@example.com"
@@ -68,6 +70,16 @@ def test_identifiers_leave_as_hashes_or_tokens_where_the_policy_says_so(town: To
     hashed = town.seal(ADS, ["ann"]).batch.rows[0].identifiers
     assert {len(value) for value in hashed.values()} == {64}
     assert town.seal(HELP, ["ann"]).batch.rows[0].identifiers["email"].startswith("p1.1.")
+
+
+def test_a_reversible_token_leaves_where_the_policy_says_so_and_comes_back(tmp_path: Path) -> None:
+    for town in towns(tmp_path, text=POLICY.replace("notes: {transform: drop}", "notes: {transform: seal}")):
+        settled(town)
+        left = str(town.seal(EVERYTHING, ["ann"]).batch.rows[0].fields["notes"])
+        assert left.startswith("s1.1.") and "tea" not in left
+        assert open_value(town.ring, "mailer", "notes", left) == "likes tea"
+        with pytest.raises(SkipRecord):
+            open_value(town.ring, "ad_platform", "notes", left)
 
 
 def test_a_sealed_batch_is_recognised_by_its_gate_only(town: Town) -> None:

@@ -54,8 +54,8 @@ def test_trap_10_a_value_hashed_before_is_a_declared_kind_and_never_guessed() ->
 
 def test_a_field_may_be_hashed_for_matching_too() -> None:
     rule = MatchField(transform="match_sha256", rules="meta@2026-08", kind="birth_year")
-    assert leave(rule, 1986, b"k" * 32, 1) == hashlib.sha256(b"1986").hexdigest()
-    assert leave(rule, "unknown", b"k" * 32, 1) is None
+    assert leave(rule, 1986, b"k" * 32, 1, str) == hashlib.sha256(b"1986").hexdigest()
+    assert leave(rule, "unknown", b"k" * 32, 1, str) is None
     with pytest.raises(ValueError, match="say nothing of 'city'"):
         MatchField(transform="match_sha256", rules="google@2026-11", kind="city")
 

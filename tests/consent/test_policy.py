@@ -166,3 +166,14 @@ def test_an_alias_of_two_purposes_is_an_error(tmp_path: Path) -> None:
 def test_every_fault_of_a_policy_is_told_at_once(tmp_path: Path) -> None:
     text = changed("    lia_ref: LIA-1\n", "").replace("    dpa_ref: DPA-2\n", "").replace("[service]", "[servce]")
     assert len(faults_of(tmp_path, text).splitlines()) == 3
+
+
+def test_a_data_use_of_fideslang_may_be_an_alias_and_is_spelt_right(tmp_path: Path) -> None:
+    right = POLICY.replace('["segment:Newsletter"]', "[marketing.communications.email, essential]")
+    found = policy(tmp_path, right)
+    assert found.purpose_of("marketing.communications.email") == "newsletter"
+    # A use is no prefix of another: what is not listed is not covered.
+    assert found.purpose_of("marketing.communications") is None
+    wrong = right.replace("communications.email", "comunications.email")
+    said = "fideslang has no data use 'marketing.comunications.email'; did you mean 'marketing.communications.email'?"
+    assert f"{line_of(wrong, 'alias: [')}{said}" in faults_of(tmp_path, wrong)

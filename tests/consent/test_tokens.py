@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consentry.consent.normal import normal, normal_forms
 from consentry.consent.tokens import Hmac, canonical, token, tokens
-from consentry.consent.transforms import band, generalise_date, match_hash
+from consentry.consent.transforms import band, generalise_date, generalise_geo, generalise_ip, match_hash
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,28 @@ def test_a_date_loses_its_day() -> None:
     assert generalise_date("2011-12-09", "quarter") == "2011-Q4"
     assert generalise_date("2011-12-09", "year") == "2011"
     assert generalise_date("yesterday", "year") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "left"),
+    [
+        ("52.52437", 1, "52.5"), (-0.04, 1, "0.0"), ("13.41", 0, "13"), ("-122.4194", 1, "-122.4"),
+        (179.99, 1, "180.0"),
+        ("181", 1, None), ("here", 1, None), ("nan", 1, None), (True, 1, None), ("", 1, None), ("1e400", 1, None),
+    ],
+)  # fmt: skip
+def test_a_place_is_rounded(value: str | float | bool, decimals: int, left: str | None) -> None:
+    assert generalise_geo(value, decimals) == left
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        ("203.0.113.77", "203.0.113.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("::ffff:203.0.113.77", "203.0.113.0/24"),
+        (" 203.0.113.77 ", "203.0.113.0/24"),
+        ("203.0.113", None), ("localhost", None), ("", None), ("203.0.113.77/8", None),
+    ],
+)  # fmt: skip
+def test_an_address_of_the_network_loses_its_end(value: str, left: str | None) -> None:
+    assert generalise_ip(value) == left

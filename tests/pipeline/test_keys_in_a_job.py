@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from consentry.audit import verify
 from consentry.consent.sealed import SubjectKeys
-from consentry.errors import StopRun
-from consentry.pipeline.keyrings import read_keys, rotate_keys
+from consentry.errors import ConfigError, SkipRecord, StopRun
+from consentry.pipeline.keyrings import open_tokens, read_keys, rotate_keys
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
 from consentry.pipeline.run import run
 from consentry.store import Store
-from tests.conftest import PEOPLE, TinyJob
+from tests.conftest import GIVEN, PEOPLE, TinyJob
 from tests.consent.key_simulators import TOKEN, key_server
 
 pytest.importorskip("hvac", reason="needs the extra `vault`")
@@ -50,3 +51,18 @@ def test_a_job_with_keys_in_vault_runs_rotates_and_stops_without_it(
         json.loads(line)["action"] for path in sorted(log.glob("*.jsonl")) for line in path.read_text().splitlines()
     ]
     assert "key.rotated" in actions and verify(log).ok
+
+
+def test_reversible_tokens_of_a_sealed_field_are_opened_and_the_log_keeps_that(tiny: TinyJob) -> None:
+    tiny.policy["destinations"]["store"]["fields"]["given_name"] = {"transform": "seal"}
+    loaded = load_job(tiny.write())
+    run(make_plan(loaded), Silent())
+    tokens = re.findall(r"s1\.1\.[a-z2-7]+", tiny.members_file.read_text())
+    assert len(tokens) == PEOPLE and "Canary" not in tiny.members_file.read_text()
+    assert set(open_tokens(loaded, "store", "given_name", tokens)) == {f"Canary{name}" for name in GIVEN}
+    with pytest.raises(ConfigError, match="seals no field 'email'"):
+        open_tokens(loaded, "store", "email", tokens)
+    with pytest.raises(SkipRecord):
+        open_tokens(loaded, "store", "given_name", ["s1.1.aaaa"])
+    log = "".join(path.read_text() for path in (loaded.state / "audit").glob("*.jsonl"))
+    assert '"action":"token.opened"' in log and "Canary" not in log
