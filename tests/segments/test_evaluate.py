@@ -55,7 +55,7 @@ def one(name: str, rule: str, more: str = "") -> str:
     return f"segments:\n  - {{segment: {name}, description: test, purpose: ads, rule: {rule}{more}}}\n"
 
 
-def test_the_two_quadrants_that_the_ladder_leaves_uncovered_go_to_the_fallback(
+def test_if_else_if_the_quadrants_left_uncovered_go_to_the_fallback(
     write: Write, decide: Decide, populate: Populate, published: Published, now: datetime
 ) -> None:
     def bought(days: int, value: float) -> Person:
@@ -69,7 +69,7 @@ def test_the_two_quadrants_that_the_ladder_leaves_uncovered_go_to_the_fallback(
     assert sum(found.members.values()) == found.population == 5
 
 
-def test_the_lowest_priority_number_wins(
+def test_priority_hierarchy_the_lowest_number_wins(
     write: Write, decide: Decide, populate: Populate, published: Published
 ) -> None:
     text = """\
@@ -83,7 +83,7 @@ segments:
     assert published() == {"a": {"p0"}, "b": {"p1"}}
 
 
-def test_at_equal_priority_the_higher_score_wins_then_the_name(
+def test_priority_scoring_the_higher_score_wins_then_the_name(
     write: Write, decide: Decide, populate: Populate, published: Published
 ) -> None:
     text = """\
@@ -98,7 +98,7 @@ segments:
     assert published() == {"a": {"more", "same"}, "b": {"less", "unknown"}}
 
 
-def test_in_segment_means_the_final_members_after_the_group(
+def test_sub_rules_in_segment_means_the_final_members_after_the_group(
     write: Write, decide: Decide, populate: Populate, published: Published
 ) -> None:
     text = """\
@@ -124,7 +124,7 @@ segments:
     ),
     st.booleans(),
 )
-def test_nobody_has_two_places_and_nobody_loses_one(
+def test_mutual_exclusivity_nobody_has_two_places_and_nobody_loses_one(
     given_rows: tuple[int, list[tuple[list[bool], int]]], with_fallback: bool
 ) -> None:
     size, rows = given_rows
@@ -143,7 +143,7 @@ def test_nobody_has_two_places_and_nobody_loses_one(
     assert set(taken) == (set(range(size)) if with_fallback else union)
 
 
-def test_who_stays_keeps_the_time_of_entry_and_changes_are_noted(
+def test_membership_changes_are_noted_and_who_stays_keeps_the_time_of_entry(
     write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, now: datetime
 ) -> None:
     segments = write(one("grown", "age >= 18"))
@@ -165,7 +165,7 @@ def test_who_stays_keeps_the_time_of_entry_and_changes_are_noted(
     ]
 
 
-def test_moves_from_one_stage_of_a_group_to_another_are_logged(
+def test_lifecycle_stages_are_a_group_whose_moves_are_logged(
     write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse, now: datetime
 ) -> None:
     def buys(*days: int) -> Person:
@@ -235,7 +235,7 @@ def test_nothing_is_published_when_the_last_step_fails(
     assert published() == {"grown": {"p0"}}
 
 
-def test_sizes_below_the_minimum_are_flagged_and_still_published(
+def test_minimum_size_a_segment_below_it_is_flagged_and_still_published(
     write: Write, decide: Decide, populate: Populate, published: Published
 ) -> None:
     populate(ages(20, 30, 10, 5))
@@ -310,7 +310,7 @@ def test_many_features_of_one_event_are_worked_out_in_pieces(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.none() | st.integers(0, 30), st.none() | st.integers(0, 30)), max_size=8))
-def test_one_person_gets_the_segments_that_the_batch_gives(
+def test_profile_lookup_gives_the_segments_that_the_batch_gives(
     write: Write, decide: Decide, populate: Populate, published: Published, now: datetime, values: list[tuple[int, int]]
 ) -> None:
     text = """\

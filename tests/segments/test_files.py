@@ -103,7 +103,7 @@ def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path, catalog: Catalog) -
 
 
 @pytest.mark.parametrize("key", ["description", "purpose"])
-def test_description_and_purpose_are_required(write: Write, key: str) -> None:
+def test_documentation_description_and_purpose_are_required(write: Write, key: str) -> None:
     text = "\n".join(line for line in FULL.splitlines() if not line.startswith(key))
     assert faults_of(write, text) == [f":1: The file has no {key!r}. Add it."]
 

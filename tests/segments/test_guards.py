@@ -38,7 +38,7 @@ def held_out(warehouse: DuckDBWarehouse) -> set[str]:
     return set(warehouse.sql("SELECT person_id FROM segment.holdout")["person_id"].to_pylist())
 
 
-def test_a_holdout_is_the_same_people_in_every_run_and_about_its_share(
+def test_a_b_inside_segments_a_holdout_is_the_same_people_in_every_run_and_about_its_share(
     write: Write, decide: Decide, populate: Populate, warehouse: DuckDBWarehouse
 ) -> None:
     populate(crowd(2000))
@@ -88,7 +88,7 @@ def test_one_in_a_hundred_is_the_usual_minimum_and_a_stated_one_overrules_it(
     assert warehouse.sql("SELECT segment, code FROM segment.hold").to_pylist() == [{"segment": "s", "code": "small"}]
 
 
-def test_a_sudden_change_of_size_is_told_and_a_usual_one_is_not(
+def test_anomalies_a_sudden_change_of_size_is_told_and_a_usual_one_is_not(
     write: Write, decide: Decide, populate: Populate, now: datetime
 ) -> None:
     segments = write(one("age >= 0"))
@@ -122,7 +122,7 @@ def test_what_a_segment_reads_includes_what_its_references_read(write: Write) ->
     }
 
 
-def test_a_segment_with_an_old_input_is_stale_and_its_syncs_are_held(
+def test_stale_data_a_segment_with_an_old_input_is_stale_and_its_syncs_are_held(
     write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: Catalog
 ) -> None:
     populate(crowd(10))
@@ -155,7 +155,7 @@ def test_the_overlap_matrix_is_exact(made: dict[str, set[int]]) -> None:
         assert pair.jaccard == (len(left & right) / len(left | right) if left | right else 0.0)
 
 
-def test_segments_that_are_alike_come_with_advice() -> None:
+def test_overlap_segments_that_are_alike_come_with_advice() -> None:
     rosters = {"a": range(100), "b": range(95), "part": range(60), "half": range(30, 90), "far": range(500, 600)}
     found = {(p.left, p.right): p.advice for p in alike({k: BitMap(v) for k, v in rosters.items()}, 0.3)}
     assert found["a", "b"].startswith("merge")
@@ -164,7 +164,7 @@ def test_segments_that_are_alike_come_with_advice() -> None:
     assert not any("far" in pair for pair in found)
 
 
-def test_above_ten_syncs_a_channel_is_warned_of_and_above_fifteen_refused() -> None:
+def test_segments_per_channel_above_ten_are_warned_of_and_above_fifteen_refused() -> None:
     found = crowded({"few": 10, "many": 11, "most": 15, "too_many": 16}, Limits())
     assert {name: is_error for name, (is_error, _) in found.items()} == {
         "many": False,

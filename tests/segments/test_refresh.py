@@ -118,7 +118,7 @@ STEPPED, WHOLE = DuckDBWarehouse(threads=1), DuckDBWarehouse(threads=1)
     st.sampled_from(GAPS),
     st.booleans(),
 )
-def test_refreshed_is_evaluated_is_judged(
+def test_real_time_and_refreshed_and_nightly_are_one_answer(
     made: list[Segment],
     first: list[Person],
     later: list[Person],
@@ -166,7 +166,7 @@ def test_nothing_changes_before_the_time_that_next_change_names(
         assert {Judge(person, Clock(at, zone)).holds(rule) for at in between if at > now} <= {before} or found.everyone
 
 
-def test_an_abandoned_cart_enters_after_ten_minutes_with_no_new_event(
+def test_triggers_an_abandoned_cart_enters_after_ten_minutes_with_no_new_event(
     tmp_path: Path, warehouse: DuckDBWarehouse, populate: Callable[[Mapping[str, Person]], None], catalog: Catalog,
     now: datetime,
 ) -> None:  # fmt: skip

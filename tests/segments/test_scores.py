@@ -63,7 +63,7 @@ def test_every_cell_of_recency_and_frequency_has_exactly_one_name() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60))
-def test_equal_values_have_equal_scores_and_more_is_never_worse(counts: list[int]) -> None:
+def test_rfm_equal_values_have_equal_scores_and_more_is_never_worse(counts: list[int]) -> None:
     value = parse_value("count(purchase)")
     rfm, frequency = Rfm(value, value, value), np.array(counts, dtype=np.float64)
     columns = [np.zeros(len(counts)), frequency, frequency]
@@ -77,7 +77,7 @@ def test_equal_values_have_equal_scores_and_more_is_never_worse(counts: list[int
     assert ordered == sorted(ordered)
 
 
-def test_scores_bands_and_points_by_hand(
+def test_weighted_sum_engagement_index_behavioural_score_and_priority_levels_by_hand(
     tmp_path: Path, warehouse: DuckDBWarehouse, populate: Populate, now: datetime
 ) -> None:
     def person(purchases: int, logins: int) -> Person:

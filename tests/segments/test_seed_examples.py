@@ -36,7 +36,7 @@ def person(now: datetime) -> Callable[..., Person]:
 Make = Callable[..., Person]
 
 
-def test_mobile_visitors_of_25_to_34_with_three_views_in_a_week(who: Who, person: Make) -> None:
+def test_the_example_rule_mobile_visitors_of_25_to_34_with_three_views_in_a_week(who: Who, person: Make) -> None:
     rule = "age between 25 and 34 and count(product_view, last 7 days) >= 3 and device == 'mobile'"
     three = [1 * DAY, 2 * DAY, 7 * DAY]
     people = {
@@ -50,7 +50,7 @@ def test_mobile_visitors_of_25_to_34_with_three_views_in_a_week(who: Who, person
     assert who(rule, people) == {"ada", "ben"}
 
 
-def test_a_cart_left_for_ten_minutes(who: Who, person: Make) -> None:
+def test_triggers_a_cart_left_for_ten_minutes(who: Who, person: Make) -> None:
     rule = "did(latest add_to_cart then no purchase within 10 minutes, last 1 days)"
     people = {
         "left": person(add_to_cart=[11 * MINUTE]),
@@ -63,7 +63,7 @@ def test_a_cart_left_for_ten_minutes(who: Who, person: Make) -> None:
     assert who(rule, people) == {"left", "too_late"}
 
 
-def test_more_than_five_minutes_on_the_pricing_page_in_a_day(who: Who, person: Make) -> None:
+def test_triggers_more_than_five_minutes_on_the_pricing_page_in_a_day(who: Who, person: Make) -> None:
     rule = "sum(page_time.seconds where page == 'pricing', last 1 days) > 300"
     pricing = {"page": "pricing"}
     people = {
@@ -75,7 +75,7 @@ def test_more_than_five_minutes_on_the_pricing_page_in_a_day(who: Who, person: M
     assert who(rule, people) == {"long"}
 
 
-def test_high_income_frequent_buyers_on_mobile_in_the_evening(who: Who, person: Make) -> None:
+def test_crossing_dimensions_high_income_frequent_buyers_on_mobile_in_the_evening(who: Who, person: Make) -> None:
     rule = (
         "income >= percentile(75 of income) and count(purchase, last 90 days) >= 4 and age between 35 and 44"
         " and count(page_view where device == 'mobile' and hour between 18 and 22, last 30 days) >= 1"
@@ -95,7 +95,7 @@ def test_high_income_frequent_buyers_on_mobile_in_the_evening(who: Who, person: 
     assert who(rule, people) == {"in", "edge"}
 
 
-def test_more_than_three_product_views_in_a_week(who: Who, person: Make) -> None:
+def test_counts_in_a_window_more_than_three_product_views_in_a_week(who: Who, person: Make) -> None:
     people = {"four": person(product_view=[DAY] * 4), "three": person(product_view=[DAY] * 3)}
     assert who("count(product_view, last 7 days) > 3", people) == {"four"}
 
@@ -108,7 +108,7 @@ def test_third_purchase_within_30_days_makes_loyal_and_stays(who: Who, person: M
     assert who("count(purchase, any 30 days) >= 3", people) == {"loyal"}
 
 
-def test_browsing_shoes_without_buying_shoes(who: Who, person: Make) -> None:
+def test_browse_without_buying_shoes(who: Who, person: Make) -> None:
     rule = (
         "count(category_view where category == 'shoes', last 7 days) > 3"
         " and count(purchase where category == 'shoes', last 7 days) == 0"
@@ -125,7 +125,7 @@ def test_browsing_shoes_without_buying_shoes(who: Who, person: Make) -> None:
     assert who(rule, people) == {"looks", "hats", "long_ago"}
 
 
-def test_recent_and_lapsed_buyers_meet_at_exactly_30_days(who: Who, person: Make) -> None:
+def test_if_else_if_recent_and_lapsed_buyers_meet_at_exactly_30_days(who: Who, person: Make) -> None:
     recent = "last(purchase) within last 30 days and sum(purchase.value) >= 500"
     lapsed = "last(purchase) <= 30 days ago and sum(purchase.value) < 500"
     people = {
@@ -141,7 +141,7 @@ def test_recent_and_lapsed_buyers_meet_at_exactly_30_days(who: Who, person: Make
     assert who(lapsed, people) == {"low_edge", "low_lapsed"}
 
 
-def test_american_buyers_of_the_last_30_days(who: Who, person: Make) -> None:
+def test_location_and_recency_american_buyers_of_the_last_30_days(who: Who, person: Make) -> None:
     people = {
         "us": person({"country": "US"}, purchase=[30 * DAY]),
         "late": person({"country": "US"}, purchase=[30 * DAY + timedelta(seconds=1)]),

@@ -128,7 +128,7 @@ def test_a_property_that_is_missing_fails_the_where(who: Who, now: datetime) -> 
     assert who("count(purchase where not category == 'hats') == 1", people) == {"missing", "shoes"}
 
 
-def test_then_no_is_true_only_once_the_time_has_elapsed(who: Who, now: datetime) -> None:
+def test_absence_is_true_only_once_the_time_for_it_has_elapsed(who: Who, now: datetime) -> None:
     people = {"599": ago(now, "add_to_cart", 599), "600": ago(now, "add_to_cart", 600)}
     assert who("did(latest add_to_cart then no purchase within 10 minutes)", people) == {"600"}
 
@@ -157,7 +157,7 @@ def test_the_window_of_a_sequence_limits_what_comes_first(who: Who, now: datetim
     assert who("did(any add_to_cart then purchase within 2 hours, last 2 days)", {"p": Person({}, events)}) == {"p"}
 
 
-def test_a_percentile_is_one_value_over_the_stated_population(who: Who) -> None:
+def test_percentile_thresholds_are_one_value_over_the_stated_population(who: Who) -> None:
     incomes = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0}
     people = {name: Person({"income": income, "age": 20}) for name, income in incomes.items()}
     people |= {"old": Person({"income": 1000.0, "age": 70}), "unknown": Person({"age": 20})}
@@ -202,7 +202,7 @@ def test_numbers_and_texts_compare_with_each_others_columns(who: Who) -> None:
     assert who("country != home", people) == {"other"}
 
 
-def test_the_clock_moves_and_people_leave_by_time_alone(who: Who, warehouse: DuckDBWarehouse, now: datetime) -> None:
+def test_inactivity_triggers_people_leave_by_time_alone(who: Who, warehouse: DuckDBWarehouse, now: datetime) -> None:
     people: Mapping[str, Person] = {"p": ago(now, "login", 604_800)}
     assert who("count(login, last 7 days) >= 1", people, now) == {"p"}
     assert who("count(login, last 7 days) >= 1", people, now + SECOND) == set()
