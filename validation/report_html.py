@@ -45,8 +45,12 @@ def _tile(stream: dict[str, Any]) -> str:
         return f'{head}<div class="number soft">none</div><p class="soft">No load yet.</p></div>'
     now = stream["scores"][-1]["overall"]
     before = stream["scores"][-2]["overall"] if len(stream["scores"]) > 1 else None
-    change = "first load" if before is None else f"{now - before:+.1f} since the load before"
+    change = "first load" if before is None else _change(now - before)
     return f'{head}<div class="number {_tone(now)}">{now:.1f}</div><p class="soft">{change}</p></div>'
+
+
+def _change(points: float) -> str:
+    return f"{points:+.1f} since the load before" if abs(points) >= 0.05 else "as in the load before"
 
 
 def _tone(score: float) -> str:
@@ -153,8 +157,8 @@ def _columns(columns: list[dict[str, Any]]) -> Iterator[str]:
             f"<code>{escape(it['column'])}</code>",
             "" if it["null_rate"] is None else f"{it['null_rate']:.1%}",
             f"{it['distinct']:,}",
-            "" if it["mean"] is None else f"{it['mean']:,.4g}",
-            "" if it["sd"] is None else f"{it['sd']:,.4g}",
+            _number(it["mean"]),
+            _number(it["sd"]),
             f"{it['outliers']:,}" if it["quantiles"] else "",
             "" if it["d"] is None else f"{it['d']:.3f}",
             "" if it["psi"] is None else f"{it['psi']:.3f}",
@@ -167,6 +171,13 @@ def _columns(columns: list[dict[str, Any]]) -> Iterator[str]:
     if moved:
         yield '<h3>How columns have moved <span class="soft">(last load against the ten before it)</span></h3>'
         yield f'<div class="cards">{"".join(map(_moved, moved))}</div>'
+
+
+def _number(value: float | None) -> str:
+    """Write a number with four digits; one below ten thousand without a comma, because it may be a year."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def _moved(column: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 320, 120
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 8, 8, 20
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 20
 
 
 def trend(
@@ -115,5 +115,5 @@ def _framed(
 def _short(value: float) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.4g}{unit}"
+            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

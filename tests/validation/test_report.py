@@ -22,6 +22,7 @@ from consentry.validation.contract import Contract
 from consentry.validation.metrics import prometheus
 from consentry.validation.report import quality, redacted
 from consentry.validation.report_html import report_html
+from consentry.validation.report_svg import bars
 from consentry.warehouse import DuckDBWarehouse
 from tests.conftest import TinyJob
 from tests.validation.test_watch import PEOPLE, load, rows
@@ -109,3 +110,15 @@ def test_the_commands_write_a_page_and_metrics(tiny: TinyJob) -> None:
     assert shown.exit_code == 0 and "crm.people" in shown.stdout
     metrics = CliRunner().invoke(app, ["quality", "metrics", str(tiny.path)]).stdout
     assert 'consentry_load_rows{job_name="tiny",stream="crm.people"} 40' in metrics
+
+
+def test_numbers_are_short_enough_for_their_place_and_a_year_has_no_comma(
+    warehouse: DuckDBWarehouse, contract: Make
+) -> None:
+    drawn = bars([137_500, 1_234_567, 12], label="rows")
+    labels = re.findall(r"text-anchor=\"end\">([^<]*)<", drawn)
+    assert labels == ["0", "617k", "1.23M", ""]
+    made = contract("columns: {id: {dtype: Int64}, birth_year: {dtype: Int64}}\n")
+    load(warehouse, made, pl.DataFrame({"id": range(50), "birth_year": [1966] * 50}), "0")
+    page = report_html(quality(warehouse, {"crm__people": made}), job="j", made_at="now")
+    assert ">1966<" in page and "1,966" not in page
