@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import httpx
-import pyarrow as pa
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from consentry.connectors.base import Check, ConnectorConfig, Page
-from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed
-from consentry.connectors.lookups import Found, LookupConfig, check_with, look_up
+from consentry.connectors.base import ConnectorConfig
+from consentry.connectors.http import BaseUrl, HttpFailed
+from consentry.connectors.lookups import Found, LookupConfig, LookupVendor
 from consentry.connectors.quota import Limit
-from consentry.errors import SourceFailed
-
-# FullContact's default (rate limiting, November 2026).
-LIMITS = {"": (Limit(6_000, 60.0),)}
 
 
 class FullContactConfig(LookupConfig):
     """The account, and what a run may cost."""
 
-    api_key: SecretStr = Field(description="The API key, as ${VARIABLE}; it travels in a header.")
     base_url: BaseUrl = Field(default="https://api.fullcontact.com", description="Where the API is.")
 
 
-class FullContact:
+class FullContact(LookupVendor[FullContactConfig]):
     """Enrichment by FullContact.
 
     A person is looked up by e-mail address (or its hash) and phone. 202 says that the answer is being searched for:
@@ -37,37 +28,18 @@ class FullContact:
     """
 
     Config: ClassVar[type[ConnectorConfig]] = FullContactConfig
-    looks_up_by: ClassVar[tuple[str, ...]] = ("email", "phone")
+    vendor, source = "FullContact", "fullcontact"
 
-    def __init__(
-        self,
-        config: FullContactConfig,
-        *,
-        account: str = "",
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._config, self._now = config, now
-        self.http = HttpClient(
-            config.base_url,
-            vendor="FullContact",
-            account=account or config.base_url,
-            headers=lambda: {"Authorization": f"Bearer {config.api_key.get_secret_value()}"},
-            limits=LIMITS,
-            transport=transport,
-            sleep=sleep,
-        )
+    def credentials(self, key: str) -> Mapping[str, str]:
+        """Return the key as a bearer token."""
+        return {"Authorization": f"Bearer {key}"}
 
-    def check(self) -> Check:
-        """Log in with a question that matches nobody, and therefore costs nothing."""
-        return check_with(self._ask, vendor="FullContact", budget=self._config)
+    def limits(self) -> Sequence[Limit]:
+        """Return FullContact's default (rate limiting, November 2026)."""
+        return (Limit(6_000, 60.0),)
 
-    def enrich(self, people: Iterable[pa.RecordBatch]) -> Iterator[Page]:
-        """Look people up by email and phone, within the budget."""
-        return look_up(people, self._ask, source="fullcontact", budget=self._config, now=self._now)
-
-    def _ask(self, identifiers: Mapping[str, str]) -> Found:
+    def ask(self, identifiers: Mapping[str, str]) -> Found:
+        """Ask for one person; 404 says that nobody is known, 202 that the answer comes later."""
         body = {kind: identifiers[kind] for kind in self.looks_up_by if kind in identifiers}
         try:
             # Not repeatable: a match is paid for each time.
@@ -79,7 +51,5 @@ class FullContact:
         if answer.status == 202:
             return Found("queued")
         if not isinstance(answer.body, Mapping):
-            raise SourceFailed(
-                "FullContact answered in a shape that is not its own. Check base_url.", code="bad_answer"
-            )
+            raise self.odd()
         return Found("found", answer.body)

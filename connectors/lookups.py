@@ -7,16 +7,20 @@ policy lets out, and it keeps the answers. Here a person is asked for once and t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import httpx
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from consentry.connectors.base import Check, ConnectorConfig, Page
-from consentry.connectors.http import AnswerLost, failing_as
+from consentry.connectors.http import AnswerLost, BaseUrl, HttpClient, failing_as
+from consentry.connectors.quota import Limit
 from consentry.errors import ConsentryError, SourceFailed
 
 # An answer is paid for: at most these many are lost when the machine fails.
@@ -38,8 +42,10 @@ SCHEMA = pa.schema(
 
 
 class LookupConfig(ConnectorConfig):
-    """What every enrichment vendor's settings have: the budget of a run."""
+    """What every enrichment vendor's settings have: the key, and the budget of a run."""
 
+    api_key: SecretStr = Field(description="The API key, as ${VARIABLE}; it travels in a header.")
+    base_url: BaseUrl = Field(description="Where the API is.")
     max_lookups: int = Field(default=1_000, ge=0, description="How many people at most one run asks for.")
     max_matches: int = Field(default=500, ge=0, description="How many answers that are paid for at most one run takes.")
 
@@ -53,18 +59,70 @@ class Found:
     likelihood: float | None = None
 
 
+C = TypeVar("C", bound=LookupConfig)
 # Asks for one person, given the identifiers by their kind.
 Ask = Callable[[Mapping[str, str]], Found]
 
 
-def check_with(ask: Ask, *, vendor: str, budget: LookupConfig) -> Check:
-    """Log in with a question that matches nobody, and therefore costs nothing."""
-    try:
-        ask({"email": "nobody@consentry.invalid"})
-    except ConsentryError as error:
-        return Check(False, str(error))
-    most = f"{budget.max_lookups:,} look-ups and {budget.max_matches:,} paid matches"
-    return Check(True, f"{vendor} accepts the key; a run makes {most} at most.")
+class LookupVendor(ABC, Generic[C]):
+    """Base of the enrichment vendors: what they ask and how they say who they are, is all that differs.
+
+    vendor: its name in sentences. source: the name that its answers carry.
+    """
+
+    looks_up_by: ClassVar[tuple[str, ...]] = ("email", "phone")
+    vendor: ClassVar[str]
+    source: ClassVar[str]
+
+    def __init__(
+        self,
+        config: C,
+        *,
+        account: str = "",
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._config, self._now = config, now
+        self.http = HttpClient(
+            config.base_url,
+            vendor=self.vendor,
+            account=account or config.base_url,
+            headers=lambda: self.credentials(config.api_key.get_secret_value()),
+            limits={"": self.limits()},
+            transport=transport,
+            sleep=sleep,
+        )
+
+    @abstractmethod
+    def credentials(self, key: str) -> Mapping[str, str]:
+        """Return the headers that the key travels in."""
+
+    @abstractmethod
+    def limits(self) -> Sequence[Limit]:
+        """Return what the account allows."""
+
+    @abstractmethod
+    def ask(self, identifiers: Mapping[str, str]) -> Found:
+        """Ask for one person, by their identifiers; no match is no error."""
+
+    def check(self) -> Check:
+        """Log in with a question that matches nobody, and therefore costs nothing."""
+        try:
+            self.ask({"email": "nobody@consentry.invalid"})
+        except ConsentryError as error:
+            return Check(False, str(error))
+        most = f"{self._config.max_lookups:,} look-ups and {self._config.max_matches:,} paid matches"
+        return Check(True, f"{self.vendor} accepts the key; a run makes {most} at most.")
+
+    def enrich(self, people: Iterable[pa.RecordBatch]) -> Iterator[Page]:
+        """Look people up, each once, within the budget."""
+        return look_up(people, self.ask, source=self.source, budget=self._config, now=self._now)
+
+    def odd(self) -> SourceFailed:
+        """Return the error for an answer that is not of this vendor."""
+        message = f"{self.vendor} answered in a shape that is not its own. Check base_url."
+        return SourceFailed(message, code="bad_answer")
 
 
 def look_up(
