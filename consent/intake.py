@@ -20,14 +20,15 @@ from consentry.consent.rules import ANY, CHILD, UNMAPPED
 
 _METHODS = frozenset({"explicit", "implied", "guardian", "gpc", "import", "agent"})
 _MAX_TEXT = 255
+MAX_EVIDENCE = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
     """One row of the ledger before its identifier is keyed and its place in the chain is known.
 
-    undated: its date could not be read and is that of the reading. noted: what had to be taken as a refusal or set
-    aside while reading, as codes.
+    evidence: what was sent, as it came. undated: its date could not be read and is that of the reading. noted: what
+    had to be taken as a refusal or set aside while reading, as codes.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Reported:
     notice_id: str | None
     notice_version: int | None
     expires_at: datetime | None
+    evidence: str | None = None
     undated: bool = False
     noted: tuple[str, ...] = ()
 
@@ -99,6 +101,7 @@ def read_row(row: Mapping[str, object], policy: Policy, *, now: datetime) -> Rep
         notice_id=_text(row.get("notice_id")),
         notice_version=_whole(row.get("notice_version")),
         expires_at=expires,
+        evidence=_kept(row.get("evidence")),
         undated=fault is not None,
         noted=noted,
     )
@@ -146,6 +149,10 @@ def _text(value: object) -> str | None:
     text = "".join(c for c in str(value).strip() if unicodedata.category(c) not in ("Cc", "Cf"))
     # What is longer than the ledger keeps is told apart by its hash, not cut to the same beginning.
     return _suffixed(text, text) if len(text) > _MAX_TEXT else text or None
+
+
+def _kept(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_EVIDENCE else None
 
 
 def _whole(value: object) -> int | None:

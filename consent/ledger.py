@@ -17,6 +17,7 @@ from itertools import islice
 import pyarrow as pa
 import sqlalchemy as sa
 
+from consentry.consent.evidence import Evidence
 from consentry.consent.instants import written
 from consentry.consent.intake import Reported, read_row
 from consentry.consent.keys import Keyring
@@ -55,6 +56,7 @@ class Ledger:
     def __init__(self, store: Store, keyring: Keyring) -> None:
         self.store = store
         self.keyring = keyring
+        self.evidence = Evidence(store, keyring)
         self._macs: dict[str, Hmac] = {}
 
     def record(self, rows: Iterable[pa.RecordBatch | Row], *, policy: Policy) -> Imported:
@@ -70,7 +72,10 @@ class Ledger:
             now = datetime.now(UTC)
             read = [read_row(row, policy, now=now) for row in chunk]
             refused.update(one for one in read if isinstance(one, str))
-            self._append([one for one in read if not isinstance(one, str)], now, counts, refused, noted)
+            reported = [one for one in read if not isinstance(one, str)]
+            # Before the events themselves: the keys of people are written in transactions of their own.
+            self.evidence.seal(reported, self._place)
+            self._append(reported, now, counts, refused, noted)
         return Imported(counts["new"], counts["duplicate"], dict(refused), dict(noted))
 
     def _append(
@@ -105,10 +110,11 @@ class Ledger:
                 connection.execute(sa.insert(consent_event), rows)
 
     def _row(self, one: Reported, previous: str, now: datetime) -> dict[str, object]:
+        mac = self._place(one)
         row: dict[str, object] = {
             "event_id": uuid7s(1)[0],
             "identifier_type": one.kind,
-            "identifier_hmac": self._mac(one.kind).digest(one.value.encode()).hex(),
+            "identifier_hmac": mac,
             "purpose": one.purpose,
             "state": one.state,
             "regime": one.regime,
@@ -124,11 +130,14 @@ class Ledger:
             "effective_at": written(one.effective_at),
             "recorded_at": written(now),
             "expires_at": written(one.expires_at) if one.expires_at else None,
-            "evidence_uri": None,
+            "evidence_uri": self.evidence.name(mac, one.evidence) if one.evidence else None,
             "prev_hash": previous,
         }
         row["hash"] = row_hash(row)
         return row
+
+    def _place(self, one: Reported) -> str:
+        return self._mac(one.kind).digest(one.value.encode()).hex()
 
     def _mac(self, kind: str) -> Hmac:
         if kind not in self._macs:
@@ -148,7 +157,8 @@ class Ledger:
         """Put an identifier on the suppression list under every normal form; return the number of new entries.
 
         scope: a purpose, or `*` for all. reason: erasure, objection, withdrawal, hard_bounce or legal. What is kept
-        is a keyed hash, scope, reason and date, and nothing else; it survives erasure.
+        is a keyed hash, scope, reason and date, and nothing else; it survives erasure. An erasure destroys the key of
+        what was kept as evidence for the identifier.
         Raises ConfigError when the value can identify nobody.
         """
         if reason not in ("erasure", "objection", "withdrawal", "hard_bounce", "legal"):
@@ -173,6 +183,9 @@ class Ledger:
                     entry = {"identifier_hmac": mac, "scope_purpose": scope, "key_version": version}
                     connection.execute(sa.insert(suppression), {**entry, "reason": reason, "since": at})
                     added += 1
+        if reason == "erasure":
+            for macs in identifier_hmacs(self.keyring, identifier_type, forms).values():
+                self.evidence.destroy(macs)
         return added
 
     def unsuppress(self, identifier_type: str, value: str, *, region: str | None = None, scope: str = ANY) -> int:

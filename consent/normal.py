@@ -61,7 +61,7 @@ def why_nobody(kind: str) -> str:
     """Return what to do about an identifier of a kind that can identify nobody."""
     if kind.endswith(HASHED_KIND):
         return "A hash is 64 hexadecimal digits in lower case, of the value itself and not of another hash."
-    return "A phone number needs its country code or a region; words such as n/a or test are nobody."
+    return "A phone number needs its country code or a region; a filler that many records share is nobody."
 
 
 def squeezed(text: str) -> str:

@@ -29,7 +29,8 @@ class SignalBlock(Model):
     """How a consent stream's column `payload` is read.
 
     vendor: our id in the Global Vendor List, for TCF. What the payload does not say is filled from here: the regime,
-    and the notice that people were shown, without which a grant has no effect.
+    and the notice that people were shown, without which a grant has no effect. keep: the payload itself is kept as
+    evidence, under a key of the person alone.
     """
 
     type: Kind
@@ -38,6 +39,7 @@ class SignalBlock(Model):
     notice_id: str | None = Field(default=None, max_length=255)
     notice_version: int | None = Field(default=None, ge=1)
     mechanism: str | None = Field(default=None, max_length=255)
+    keep: bool = False
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -82,6 +84,8 @@ class Sent:
             "notice_id": self.block.notice_id,
             "notice_version": self.block.notice_version,
         }
+        if self.block.keep:
+            base["evidence"] = self.payload
         base |= {name: value for name, value in self.row.items() if value is not None and name != "payload"}
         name = f"{self.event_id}:{purpose}"
         return {**base, **told, "purpose": purpose, "state": state, "source_event_id": name}

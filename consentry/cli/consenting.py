@@ -86,15 +86,28 @@ def receipt_command(job: JobArgument, by: ByOption, value: ValueOption, region: 
         typer.echo(json.dumps(one, ensure_ascii=False))
 
 
+@consent_app.command("evidence")
+def evidence_command(
+    job: JobArgument, by: ByOption, value: ValueOption, region: RegionOption = None, output: OutputOption = Output.text
+) -> None:
+    """Print the payloads kept of one identifier, for whoever has to prove a consent; the audit log keeps that.
+
+    What was kept of someone who was erased cannot be read any more.
+    """
+    found = privacy.evidence(load_job(job), by, _value(value), region)
+    emit(output, found, lambda: _show_rows("Evidence", found["evidence"], "events", "payload"))
+
+
 @consent_app.command("import")
 def import_command(
     job: JobArgument,
     file: Annotated[Path, typer.Argument(help="CSV or JSON lines with the columns of a consent stream.")],
     signal: Annotated[str | None, typer.Option(help="The platform whose payloads stand in `payload`.")] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the payloads as evidence, under each person's own key.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Take consent events into the ledger; a running job sees them with its next batch."""
-    found = privacy.import_consents(load_job(job), file, signal)
+    found = privacy.import_consents(load_job(job), file, signal, keep=keep)
     words = f"{found['new']:,} new, {found['duplicate']:,} known already"
     refused = ", ".join(f"{code} {n}" for code, n in found["refused"].items())
     emit(output, found, lambda: console.print(words + (f"; refused: {refused}" if refused else "")))

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from consentry.audit import AuditLog
 from consentry.config import Faults
 from consentry.consent.gate import Gate, refusals
 from consentry.consent.ledger import Ledger
@@ -49,6 +50,26 @@ def history(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[s
         return {"identifier_type": kind, "events": ledger.history(kind, value, region=region)}
 
 
+def evidence(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
+    """Return the payloads that were kept of one identifier, with the events they speak of; the log keeps that."""
+    _refuse_nobody(kind, value, region)
+    audit = AuditLog(loaded.state / "audit")
+    try:
+        with ledger_of(loaded) as ledger:
+            events = [one for one in ledger.history(kind, value, region=region) if one["evidence_uri"]]
+            audit.append("evidence.opened", events=len(events))
+            payloads = ledger.evidence.open([str(one["evidence_uri"]) for one in events])
+    finally:
+        audit.close()
+    by_name: dict[str, list[Any]] = {}
+    for one in events:
+        by_name.setdefault(str(one["evidence_uri"]), []).append(one["seq"])
+    return {
+        "identifier_type": kind,
+        "evidence": [{"name": name, "events": seqs, "payload": payloads.get(name)} for name, seqs in by_name.items()],
+    }
+
+
 def show(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return the last word for each purpose and source."""
     last: dict[tuple[Any, Any], dict[str, Any]] = {}
@@ -65,12 +86,12 @@ def receipts(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[
     return {"receipts": [receipt(event, policy_id=policy.policy_id, policy_sha256=policy.sha256) for event in events]}
 
 
-def import_consents(loaded: Loaded, path: Path, signal: str | None) -> dict[str, Any]:
+def import_consents(loaded: Loaded, path: Path, signal: str | None, *, keep: bool = False) -> dict[str, Any]:
     """Take a file of consent events (CSV or JSON lines, canonical columns) into the ledger.
 
-    signal: the platform whose payloads stand in a column `payload`.
+    signal: the platform whose payloads stand in a column `payload`. keep: whether they are kept as evidence.
     """
-    block = SignalBlock.model_validate({"type": signal}) if signal else None
+    block = SignalBlock.model_validate({"type": signal, "keep": keep}) if signal else None
     rows: Iterator[Mapping[str, object]] = _rows(path)
     if block:
         rows = (found for row in rows for found in read_signal(row, block, loaded.policy))

@@ -93,6 +93,15 @@ subject_key = sa.Table(
     sa.Column("destroyed_at", _instant),
 )
 
+# What platforms sent as it came, each under its person's key; it can go while the ledger stays whole.
+consent_evidence = sa.Table(
+    "consent_evidence",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("subject_ref", sa.String(36), nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
 # The journal: a batch stands here before it is sent, its outcomes after. No payload, no identifier.
 delivery_batch = sa.Table(
     "delivery_batch",
