@@ -7,11 +7,13 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from pyroaring import BitMap
 
 from consentry.audit import AuditLog
 from consentry.config import Faults
@@ -21,12 +23,13 @@ from consentry.consent.gate import Gate
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.policy import read_policy
-from consentry.delivery import Sync, deliver
+from consentry.delivery import Sync, compare, deliver
 from consentry.delivery.diff import difference
-from consentry.delivery.payloads import fingerprint, version
 from consentry.delivery.tables import make_tables
+from consentry.segments import membership
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
+from consentry.warehouse.people import PERSON
 
 POLICY = """
 version: 1
@@ -46,7 +49,11 @@ destinations:
 sources:
   form: {trust: 1}
 """
-_PERSON = "printf('00000000-0000-7000-8000-%012d', i)"
+# As ids of one second are: alike at their beginning, and in no order.
+_PERSON = (
+    "CAST('01a0b1c2-d3e4-7' || substr(md5(i::TEXT), 1, 3) || '-8' || substr(md5(i::TEXT), 4, 3) || '-'"
+    " || substr(md5(i::TEXT), 7, 12) AS UUID)"
+)
 
 
 class World:
@@ -54,7 +61,8 @@ class World:
 
     def __init__(self, folder: Path, people: int, audience: str) -> None:
         self.people = people
-        self.warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", memory_limit="1GB")
+        self.members = BitMap()
+        self.warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", memory_limit="1500MB")
         self.store = Store.in_file(folder / "store.db")
         self.audit = AuditLog(folder / "audit")
         (folder / "policy.yaml").write_text(POLICY)
@@ -74,25 +82,35 @@ class World:
             fields={"given_name": "plan"},
         )
         make_tables(self.warehouse)
+        if people:
+            self._populate()
+
+    def _populate(self) -> None:
+        """Make the people: golden records, and the numbers by which segments know them."""
+        membership.make_tables(self.warehouse)
         for table in (
             "identity.identifier(record_id TEXT, source TEXT, type TEXT, value TEXT, status TEXT, reason TEXT)",
-            "identity.membership(record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT)",
-            "segment.membership(segment TEXT, person_id TEXT, entered_at TIMESTAMPTZ)",
+            f"identity.membership(record_id TEXT, person_id {PERSON}, valid_from_run TEXT, valid_to_run TEXT)",
         ):
-            self.warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table}")
+            self.warehouse.sql(f"CREATE TABLE {table}")
         self.warehouse.sql(
             f"CREATE TABLE identity.golden AS SELECT {_PERSON} AS person_id, 'person' || i || '@example.com' AS email,"
-            " 'lead' AS plan FROM range($people) r(i)",
-            people=people,
+            " 'Given' || i % 1000 AS given_name, 'Family' || i % 5000 AS family_name, 'GB' AS country, 'lead' AS plan"
+            " FROM range($people) r(i)",
+            people=self.people,
+        )
+        self.warehouse.sql(
+            f"INSERT INTO segment.person_ordinal SELECT {_PERSON}, i FROM range($people) r(i)", people=self.people
         )
 
     def say_yes(self) -> None:
         """Give everybody an identifier and a grant."""
         self.warehouse.sql(
-            "INSERT INTO identity.identifier SELECT person_id, 'crm', 'email', email, 'ok', NULL FROM identity.golden"
+            "INSERT INTO identity.identifier SELECT CAST(person_id AS TEXT), 'crm', 'email', email, 'ok', NULL"
+            " FROM identity.golden"
         )
         self.warehouse.sql(
-            "INSERT INTO identity.membership SELECT person_id, person_id, 'r', NULL FROM identity.golden"
+            "INSERT INTO identity.membership SELECT CAST(person_id AS TEXT), person_id, 'r', NULL FROM identity.golden"
         )
         self.gate.ledger.record(self._grants(), policy=self.gate.policy)
         self.gate.subjects(self.warehouse)
@@ -107,19 +125,22 @@ class World:
 
     def join(self, first: int, last: int) -> None:
         """Let people enter the segment."""
-        self.warehouse.sql(
-            f"INSERT INTO segment.membership SELECT 'all', {_PERSON}, now() FROM range($first, $last) r(i)",
-            first=first,
-            last=last,
-        )
+        self._publish(self.members | BitMap(range(first, last)))
 
     def leave(self, first: int, last: int) -> None:
         """Let people leave the segment."""
-        self.warehouse.sql(
-            f"DELETE FROM segment.membership WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
-            first=first,
-            last=last,
-        )
+        self._publish(self.members - BitMap(range(first, last)))
+
+    def _publish(self, members: BitMap) -> None:
+        self.members = members
+        with self.warehouse.transaction():
+            membership.publish(self.warehouse, {"all": members}, now=datetime.now(UTC), run_id="bench")
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self.warehouse.close()
+        self.store.close()
+        self.audit.close()
 
     def change(self, first: int, last: int) -> None:
         """Give people another plan."""
@@ -158,41 +179,45 @@ def delivery(kind: str, connection: str, audience: str, members: str, changed: s
         return {"first": first, "second": second, "third": world.send(made)}
 
 
-def comparison(memberships: str) -> dict[str, Any]:
-    """Compare so many memberships, of which 1 per cent changed, with the ledger; return its CPU seconds."""
+def ledger(folder: str, memberships: str) -> dict[str, Any]:
+    """Make a warehouse with so many memberships, all acknowledged, of which 1 per cent changed after that."""
     people = int(memberships)
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), people, "all")
-        warehouse, target = world.warehouse, world.sync.target()
-        world.gate.subjects(warehouse)
-        world.gate.decide(warehouse, [target])
-        warehouse.sql("DELETE FROM ops.decision")
-        warehouse.sql(
-            "INSERT INTO ops.decision BY NAME SELECT person_id, 'bench' AS target, true AS allow, 'allow' AS reason,"
-            " 'email' AS identifiers FROM identity.golden"
-        )
-        world.join(0, people)
-        warehouse.sql(
-            f"INSERT INTO identity.payload SELECT 'bench', g.person_id, {fingerprint(warehouse)}, md5(g.person_id)"
-            " FROM identity.golden g JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
-            " LEFT JOIN (SELECT NULL AS person_id, NULL AS granted) o ON o.person_id = g.person_id",
-            version=version(world.gate, target),
-            target="bench",
-        )
-        warehouse.sql(
-            "INSERT INTO delivery.ack SELECT target, person_id, payload_hash, person_id, 'b', now()"
-            " FROM identity.payload"
-        )
-        world.leave(0, people // 400)
-        world.change(people // 100, people // 100 + people // 200)
-        warehouse.sql(
-            f"DELETE FROM delivery.ack WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
-            first=people // 400,
-            last=people // 200,
-        )
-        before = _cpu()
-        found = difference(warehouse, world.store, world.gate, world.sync)
-        return {"cpu_s": _cpu() - before, "found": asdict(found)}
+    world = World(Path(folder), people, "all")
+    warehouse, target = world.warehouse, world.sync.target()
+    world.gate.subjects(warehouse)
+    world.gate.decide(warehouse, [target])
+    warehouse.sql("DELETE FROM ops.decision")
+    warehouse.sql(
+        "INSERT INTO ops.decision BY NAME SELECT person_id, 'bench' AS target, true AS allow, 'allow' AS reason,"
+        " 'email' AS identifiers FROM identity.golden"
+    )
+    world.join(0, people)
+    compare.stage(warehouse, world.gate, world.sync)
+    warehouse.sql(
+        "INSERT INTO identity.payload SELECT 'bench', person_id, fingerprint, md5(CAST(person_id AS TEXT))"
+        " FROM delivery.desired"
+    )
+    warehouse.sql(
+        "INSERT INTO delivery.ack SELECT target, person_id, payload_hash, CAST(person_id AS TEXT), 'b', now()"
+        " FROM identity.payload"
+    )
+    world.leave(0, people // 400)
+    world.change(people // 100, people // 100 + people // 200)
+    warehouse.sql(
+        f"DELETE FROM delivery.ack WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
+        first=people // 400,
+        last=people // 200,
+    )
+    world.close()
+    return {}
+
+
+def comparison(folder: str) -> dict[str, Any]:
+    """Compare what `ledger` made; return the CPU seconds."""
+    world = World(Path(folder), 0, "all")
+    before = _cpu()
+    found = difference(world.warehouse, world.store, world.gate, world.sync)
+    return {"cpu_s": _cpu() - before, "found": asdict(found)}
 
 
 def _cpu() -> float:
@@ -200,7 +225,7 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-WORKERS = {"delivery": delivery, "comparison": comparison}
+WORKERS: dict[str, Callable[..., dict[str, Any]]] = {"delivery": delivery, "ledger": ledger, "comparison": comparison}
 
 if __name__ == "__main__":
     print(json.dumps(WORKERS[sys.argv[1]](*sys.argv[2:])))

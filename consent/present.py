@@ -18,11 +18,11 @@ from consentry.model.batch import Value
 from consentry.store import Store
 from consentry.warehouse import Warehouse
 
+_ASKED = "SEMI JOIN (SELECT unnest($people) AS person_id) USING (person_id)"
 _QUERY = (
-    "SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list "
-    f"FROM {SUBJECTS} WHERE person_id IN (SELECT unnest($people))"
+    f"SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list FROM {SUBJECTS} {_ASKED}"
 )
-_FACTS = f"SELECT person_id, regime, minor FROM {FACTS} WHERE person_id IN (SELECT unnest($people))"
+_FACTS = f"SELECT person_id, regime, minor FROM {FACTS} {_ASKED}"
 
 
 def decide_now(

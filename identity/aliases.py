@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
-_NEXT = "SELECT status, merged_into FROM identity.person WHERE person_id = $person"
+# Whatever somebody typed in place of an id is nobody's.
+_NEXT = f"SELECT status, merged_into FROM identity.person WHERE person_id = TRY_CAST($person AS {PERSON})"
 
 
 def resolve_alias(warehouse: Warehouse, person_id: str) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from consentry.errors import ConfigError, StopRun
 from consentry.identity.config import FieldRule, IdentityConfig
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 META = ("record_id", "source", "trust", "updated_at")
 _ORDER = {
@@ -140,8 +139,8 @@ def _stage_golden(warehouse: Warehouse, config: IdentityConfig, fields: Sequence
 
 def _stage_sources(warehouse: Warehouse, config: IdentityConfig, fields: Sequence[str]) -> None:
     """Note per person and field the record that gave the value; a field nobody filled has no row."""
-    schema = pa.schema([(name, pa.string()) for name in ("person_id", "field", "record_id", "source")])
-    warehouse.write("identity.staged_golden_source", [], schema=schema)
+    columns = f"person_id {PERSON}, field TEXT, record_id TEXT, source TEXT"
+    warehouse.sql(f"CREATE TABLE identity.staged_golden_source ({columns})")
     for name in fields:
         rank = _rank(config, fields, name)
         warehouse.sql(

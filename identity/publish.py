@@ -8,6 +8,7 @@ from consentry.identity.scope import TOUCHED
 from consentry.identity.succession import Succession
 from consentry.identity.tables import clear
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 _LINKS = (
     "WITH links AS (SELECT c, '{' || string_agg(to_json(type)::TEXT || ':' || n, ',' ORDER BY type) || '}' AS links"
@@ -51,7 +52,8 @@ def stage_people(warehouse: Warehouse, found: Succession, links: pa.Table) -> No
     who = pa.table({"r": pa.array(range(len(found.cluster)), pa.int64()), "person_id": persons})
     _write(warehouse, "identity.staged_numbered", who)
     warehouse.sql(
-        "CREATE TABLE identity.staged_assignment AS SELECT r.record_id, n.person_id::TEXT AS person_id"
+        "CREATE TABLE identity.staged_assignment AS SELECT r.record_id,"
+        f" CAST(n.person_id::TEXT AS {PERSON}) AS person_id"
         " FROM identity.staged_numbered n JOIN identity.staged_record r USING (r)"
     )
     warehouse.drop("identity.staged_numbered")

@@ -32,7 +32,7 @@ _CHANGED = " UNION ".join(
 _TIES = (
     "SELECT record_id, type AS kind, value AS name FROM identity.staged_identifier WHERE status = 'ok' UNION ALL"
     " SELECT record_id, type, value FROM identity.identifier WHERE status = 'ok' UNION ALL"
-    " SELECT record_id, 'person', person_id FROM identity.membership UNION ALL"
+    " SELECT record_id, 'person', CAST(person_id AS TEXT) FROM identity.membership UNION ALL"
     " SELECT record_id, 'decision', decision_id FROM identity.staged_bound UNION ALL"
     " SELECT record_id, 'decision', decision_id FROM identity.bound"
 )

@@ -17,6 +17,7 @@ All but identity_event hold or lead to personal values; the zone is restricted.
 from __future__ import annotations
 
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON, make_table
 
 _LASTING = {
     "identity.canonical": "type TEXT, value TEXT, region TEXT, canonical TEXT, status TEXT, reason TEXT",
@@ -25,10 +26,10 @@ _LASTING = {
     ),
     "identity.record": "record_id TEXT, source TEXT, customer BOOLEAN, agreement TEXT, said TEXT",
     "identity.basis": "sha256 TEXT",
-    "identity.membership": "record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT",
-    "identity.person": "person_id TEXT, status TEXT, merged_into TEXT, created_run TEXT",
+    "identity.membership": f"record_id TEXT, person_id {PERSON}, valid_from_run TEXT, valid_to_run TEXT",
+    "identity.person": f"person_id {PERSON}, status TEXT, merged_into {PERSON}, created_run TEXT",
     "identity.identity_event": (
-        "event_id TEXT, run_id TEXT, kind TEXT, person_id TEXT, other_person_id TEXT, evidence TEXT"
+        f"event_id TEXT, run_id TEXT, kind TEXT, person_id {PERSON}, other_person_id {PERSON}, evidence TEXT"
     ),
     "identity.bound": "decision_id TEXT, kind TEXT, forced BOOLEAN, side BIGINT, record_id TEXT",
     "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
@@ -57,7 +58,7 @@ STAGED = (
 def prepare(warehouse: Warehouse) -> None:
     """Create the lasting tables that are not there, and clear what an interrupted run left staged."""
     for table, columns in _LASTING.items():
-        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+        make_table(warehouse, table, columns)
     clear(warehouse)
 
 

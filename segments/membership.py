@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from consentry.segments.bits import Ordinals, bitmap, ordinals_of
-from consentry.segments.people import ORDINALS
+from consentry.segments.people import ORDINALS, make_ordinals
 from consentry.warehouse import Warehouse
 
 MEMBERSHIP = "segment.membership"
@@ -69,7 +69,7 @@ def make_tables(warehouse: Warehouse) -> None:
     for table, schema in _SCHEMAS.items():
         columns = ", ".join(f'"{field.name}" {kinds.get(field.type, "UINTEGER[]")}' for field in schema)
         warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {ORDINALS} (person_id VARCHAR, ordinal UINTEGER)")
+    make_ordinals(warehouse)
     old = (
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'segment' AND table_type = 'BASE TABLE'"
     )

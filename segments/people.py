@@ -13,6 +13,7 @@ import numpy as np
 from consentry.errors import StopRun
 from consentry.segments.bits import Bits
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON, make_table
 
 ORDINALS = "segment.person_ordinal"
 PERSONS = "profile.person"
@@ -20,13 +21,20 @@ PERSONS = "profile.person"
 NUMBER = "_ordinal"
 
 
+def make_ordinals(warehouse: Warehouse) -> None:
+    """Make the table of numbers where it is not there yet; its ids are held as the profile's are."""
+    make_table(
+        warehouse, ORDINALS, f"person_id {warehouse.columns(PERSONS).get('person_id', PERSON)}, ordinal UINTEGER"
+    )
+
+
 def number_people(warehouse: Warehouse) -> None:
     """Give everyone in profile.person who has none the next free numbers, from 0."""
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {ORDINALS} (person_id VARCHAR, ordinal UINTEGER)")
+    make_ordinals(warehouse)
     warehouse.sql(
         f"INSERT INTO {ORDINALS} SELECT n.person_id, row_number() OVER (ORDER BY n.person_id) - 1"
         f" + (SELECT coalesce(max(ordinal) + 1, 0) FROM {ORDINALS})"
-        f" FROM (SELECT DISTINCT CAST(person_id AS VARCHAR) AS person_id FROM {PERSONS}) AS n"
+        f" FROM (SELECT DISTINCT person_id FROM {PERSONS}) AS n"
         f" ANTI JOIN {ORDINALS} AS o ON o.person_id = n.person_id"
     )
 
@@ -57,7 +65,7 @@ def number_profile(warehouse: Warehouse) -> None:
     staged = f"{PERSONS}_numbered"
     warehouse.sql(
         f"CREATE OR REPLACE TABLE {staged} AS SELECT p.*, o.ordinal AS {NUMBER} FROM {PERSONS} AS p"
-        f" JOIN {ORDINALS} AS o ON o.person_id = CAST(p.person_id AS VARCHAR) ORDER BY o.ordinal"
+        f" JOIN {ORDINALS} AS o ON o.person_id = p.person_id ORDER BY o.ordinal"
     )
     warehouse.publish({PERSONS: staged})
 

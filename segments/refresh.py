@@ -110,7 +110,7 @@ def _shifted(whole: Population, segments: Sequence[Segment], state: State) -> Bi
 def _numbers(warehouse: Warehouse, persons: Collection[str]) -> BitMap:
     if not persons:
         return BitMap()
-    query = f"SELECT ordinal FROM {ORDINALS} WHERE person_id IN (SELECT unnest($persons))"
+    query = f"SELECT o.ordinal FROM {ORDINALS} o JOIN (SELECT unnest($persons) AS person_id) USING (person_id)"
     return BitMap(warehouse.sql(query, persons=list(persons))["ordinal"].to_pylist())
 
 

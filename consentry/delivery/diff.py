@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from consentry.consent.gate import Gate
 from consentry.delivery import deadletters, journal
+from consentry.delivery.compare import stage
 from consentry.delivery.config import Sync
 from consentry.delivery.payloads import refresh
 from consentry.delivery.tables import make_tables
@@ -66,8 +67,8 @@ def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync, *, au
     make_tables(warehouse)
     journal.fold(warehouse, store, sync.name)
     deadletters.stage(warehouse, store, sync.name)
-    _stage_desired(warehouse, sync)
-    _stage_held(warehouse, sync)
+    stage(warehouse, gate, sync)
+    _stage_compared(warehouse, sync)
     refresh(warehouse, gate, sync.target(), people="delivery.compared")
     with warehouse.transaction():
         warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync", sync=sync.name)
@@ -101,32 +102,13 @@ def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync, audience_min: int) -
     return code
 
 
-def _stage_desired(warehouse: Warehouse, sync: Sync) -> None:
+def _stage_compared(warehouse: Warehouse, sync: Sync) -> None:
+    """Stage whose payloads must be known to compare them, and who is held that the policy refuses."""
     warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.desired AS SELECT DISTINCT m.person_id FROM segment.membership m"
-        " JOIN ops.decision d ON d.person_id = m.person_id AND d.target = $sync AND d.allow"
-        " JOIN identity.golden g ON g.person_id = m.person_id"
-        " WHERE m.segment = $segment AND NOT EXISTS"
-        " (SELECT 1 FROM segment.holdout h WHERE h.segment = $segment AND h.person_id = m.person_id)",
-        sync=sync.name,
-        segment=sync.segment,
-    )
-
-
-def _stage_held(warehouse: Warehouse, sync: Sync) -> None:
-    """Stage who is in the audience or perhaps is, and whose payloads must be known to compare them."""
-    warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.held AS SELECT coalesce(a.person_id, u.person_id) AS person_id,"
-        " a.payload_hash, coalesce(a.remote_id, u.remote_id) AS remote_id, u.person_id IS NOT NULL AS unsure"
-        " FROM (SELECT * FROM delivery.ack WHERE sync = $sync) a"
-        " FULL JOIN (SELECT * FROM delivery.unsure WHERE sync = $sync) u ON u.person_id = a.person_id",
-        sync=sync.name,
-    )
-    warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.compared AS SELECT d.person_id FROM delivery.desired d"
-        " LEFT JOIN delivery.held h ON h.person_id = d.person_id"
-        " LEFT JOIN delivery.letter l ON l.person_id = d.person_id"
-        " WHERE h.person_id IS NOT NULL OR l.person_id IS NOT NULL"
+        "CREATE OR REPLACE TABLE delivery.compared AS SELECT d.person_id, d.fingerprint FROM delivery.desired d"
+        " SEMI JOIN (SELECT v.person_id FROM delivery.moved v LEFT JOIN delivery.held h ON h.person_id = v.person_id"
+        " LEFT JOIN delivery.letter l ON l.person_id = v.person_id"
+        " WHERE v.desired AND (h.person_id IS NOT NULL OR l.person_id IS NOT NULL)) v ON v.person_id = d.person_id"
     )
     warehouse.sql(
         "CREATE OR REPLACE TABLE delivery.denied AS SELECT h.person_id, h.remote_id,"
@@ -147,15 +129,15 @@ def _write_sends(warehouse: Warehouse, sync: Sync) -> None:
     waits = _WAITS.format(unsure=unsure)
     new = "false" if sync.mode == "update_only" else "h.person_id IS NULL"
     warehouse.sql(
-        "INSERT INTO delivery.todo SELECT $sync, d.person_id,"
+        "INSERT INTO delivery.todo SELECT $sync, v.person_id,"
         f" CASE WHEN {waits} THEN 'wait' WHEN h.person_id IS NULL OR {unsure} OR x.remote_id IS NOT NULL"
         " THEN 'add' ELSE 'change' END,"
-        " p.payload_hash, h.remote_id, 'decided', h.person_id IS NOT NULL FROM delivery.desired d"
-        " LEFT JOIN delivery.held h ON h.person_id = d.person_id"
-        " LEFT JOIN delivery.letter l ON l.person_id = d.person_id"
-        " LEFT JOIN identity.payload p ON p.target = $sync AND p.person_id = d.person_id"
+        " p.payload_hash, h.remote_id, 'decided', h.person_id IS NOT NULL FROM delivery.moved v"
+        " LEFT JOIN delivery.held h ON h.person_id = v.person_id"
+        " LEFT JOIN delivery.letter l ON l.person_id = v.person_id"
+        " LEFT JOIN identity.payload p ON p.target = $sync AND p.person_id = v.person_id"
         " LEFT JOIN (SELECT DISTINCT n.remote_id FROM delivery.denied n) x ON x.remote_id = h.remote_id"
-        f" WHERE {new} OR {unsure} OR h.payload_hash <> p.payload_hash OR x.remote_id IS NOT NULL",
+        f" WHERE v.desired AND ({new} OR {unsure} OR h.payload_hash <> p.payload_hash OR x.remote_id IS NOT NULL)",
         sync=sync.name,
     )
 
@@ -175,9 +157,9 @@ def _write_removes(warehouse: Warehouse, sync: Sync) -> None:
         " FROM delivery.held h"
         " LEFT JOIN delivery.denied n ON n.person_id = h.person_id"
         " LEFT JOIN (SELECT DISTINCT h.remote_id FROM delivery.held h"
-        "   JOIN delivery.desired d ON d.person_id = h.person_id WHERE h.remote_id IS NOT NULL) k"
+        "   JOIN delivery.moved v ON v.person_id = h.person_id AND v.desired WHERE h.remote_id IS NOT NULL) k"
         "   ON k.remote_id = h.remote_id"
-        " WHERE NOT EXISTS (SELECT 1 FROM delivery.desired d WHERE d.person_id = h.person_id)"
+        " WHERE h.person_id NOT IN (SELECT v.person_id FROM delivery.moved v WHERE v.desired)"
         f" AND (n.person_id IS NOT NULL OR {left})",
         sync=sync.name,
     )
@@ -188,19 +170,17 @@ def _counted(warehouse: Warehouse, sync: Sync) -> Difference:
         "SELECT operation, cause, count(*) AS n FROM delivery.todo WHERE sync = $sync GROUP BY ALL", sync=sync.name
     )
     todo = {(row["operation"], row["cause"]): int(row["n"]) for row in found.to_pylist()}
-    members = warehouse.sql(
-        "SELECT count(DISTINCT person_id) AS n FROM segment.membership WHERE segment = $segment", segment=sync.segment
-    )
+    members, desired = warehouse.count("delivery.member"), warehouse.count("delivery.desired")
     return Difference(
-        members=int(members["n"][0].as_py()),
-        desired=warehouse.count("delivery.desired"),
-        held=warehouse.count("delivery.held"),
+        members=members,
+        desired=desired,
+        held=_held(warehouse, sync),
         adds=todo.get(("add", "decided"), 0),
         changes=todo.get(("change", "decided"), 0),
         removes_left=todo.get(("remove", "left"), 0),
         removes_consent=todo.get(("remove", "consent"), 0),
         waiting=todo.get(("wait", "decided"), 0),
-        refused=_refused(warehouse, sync),
+        refused=_refused(warehouse, sync, rest=members - desired),
         holds=_holds(warehouse, sync),
     )
 
@@ -211,12 +191,29 @@ def _holds(warehouse: Warehouse, sync: Sync) -> dict[str, str]:
     return {row["code"]: row["sentence"] for row in found.to_pylist()}
 
 
-def _refused(warehouse: Warehouse, sync: Sync) -> dict[str, int]:
+def _held(warehouse: Warehouse, sync: Sync) -> int:
     found = warehouse.sql(
-        "SELECT coalesce(d.reason, 'no_decision') AS reason, count(DISTINCT m.person_id) AS n"
-        " FROM segment.membership m LEFT JOIN ops.decision d ON d.person_id = m.person_id AND d.target = $sync"
-        " WHERE m.segment = $segment AND NOT coalesce(d.allow, false) GROUP BY 1 ORDER BY 1",
+        "SELECT count(*) + (SELECT count(*) FROM delivery.unsure u WHERE u.sync = $sync AND NOT EXISTS"
+        " (SELECT 1 FROM delivery.ack a WHERE a.sync = $sync AND a.person_id = u.person_id)) AS n"
+        " FROM delivery.ack WHERE sync = $sync",
         sync=sync.name,
-        segment=sync.segment,
     )
-    return {row["reason"]: int(row["n"]) for row in found.to_pylist()}
+    return int(found["n"][0].as_py())
+
+
+def _refused(warehouse: Warehouse, sync: Sync, *, rest: int) -> dict[str, int]:
+    """Count the members whom the policy refuses, by reason. rest: how many members are not desired."""
+    found = warehouse.sql(
+        "SELECT d.reason, count(*) AS n FROM delivery.member m"
+        " JOIN ops.decision d ON d.person_id = m.person_id AND d.target = $sync AND NOT d.allow GROUP BY 1",
+        sync=sync.name,
+    )
+    refused = {row["reason"]: int(row["n"]) for row in found.to_pylist()}
+    if rest > sum(refused.values()):
+        undecided = warehouse.sql(
+            "SELECT count(*) AS n FROM delivery.member m"
+            " ANTI JOIN (SELECT person_id FROM ops.decision WHERE target = $sync) d ON d.person_id = m.person_id",
+            sync=sync.name,
+        )
+        refused["no_decision"] = int(undecided["n"][0].as_py())
+    return {reason: refused[reason] for reason in sorted(refused) if refused[reason]}

@@ -15,6 +15,7 @@ from consentry.delivery.identities import Seals, changed, known, shared
 from consentry.delivery.people import Person, people_to_send
 from consentry.delivery.tables import forget
 from consentry.model.ids import uuid7s
+from consentry.warehouse.people import PERSON
 
 if TYPE_CHECKING:
     from consentry.delivery.work import Delivery
@@ -32,7 +33,8 @@ def take_out_former(work: Delivery) -> None:
     renamed = [person for operation in ("change", "add") for person in _renamed(work, work.destination, operation)]
     if not renamed:
         return
-    _due(work, "operation = 'remove', cause = $cause", " AND person_id IN (SELECT unnest($people))", people=renamed)
+    these = f" AND person_id IN (SELECT unnest($people::{PERSON}[]))"
+    _due(work, "operation = 'remove', cause = $cause", these, people=renamed)
     work.phase("remove", cause=CAUSE)
     out = (
         " AND cause = $cause AND NOT EXISTS (SELECT 1 FROM delivery.ack a WHERE a.sync = $sync"
@@ -96,7 +98,7 @@ def _add_again(work: Delivery, people: Sequence[str]) -> None:
     ):
         work.warehouse.sql(
             f"INSERT INTO delivery.{table} SELECT $sync, a.person_id, {what} FROM delivery.ack a"
-            " WHERE a.sync = $sync AND a.person_id IN (SELECT unnest($people)) AND NOT EXISTS"
+            f" WHERE a.sync = $sync AND a.person_id IN (SELECT unnest($people::{PERSON}[])) AND NOT EXISTS"
             f" (SELECT 1 FROM delivery.{table} x WHERE x.sync = $sync AND x.person_id = a.person_id)",
             sync=work.sync.name,
             people=list(people),

@@ -16,6 +16,7 @@ from consentry.consent.keys import Keyring
 from consentry.consent.sealed import open_value, seal_value
 from consentry.errors import SkipRecord
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 _FIELD = "sent-"
 
@@ -52,7 +53,10 @@ def sealed_in(journalled: str | None) -> dict[str, str]:
 
 def known(warehouse: Warehouse, sync: str, people: Sequence[str], seals: Seals) -> dict[str, dict[str, str]]:
     """Return under which identifiers a destination has people; who has none kept is left out."""
-    query = "SELECT person_id, kind, sealed FROM delivery.known WHERE sync = $sync AND person_id IN (SELECT unnest($p))"
+    query = (
+        "SELECT person_id, kind, sealed FROM delivery.known"
+        f" WHERE sync = $sync AND person_id IN (SELECT unnest($p::{PERSON}[]))"
+    )
     tokens: dict[str, dict[str, str]] = {}
     for line in warehouse.sql(query, sync=sync, p=list(people)).to_pylist():
         tokens.setdefault(line["person_id"], {})[line["kind"]] = line["sealed"]
@@ -66,7 +70,7 @@ def shared(warehouse: Warehouse, sync: str, people: Sequence[str]) -> set[tuple[
         "SELECT DISTINCT k.person_id, k.kind, o.person_id AS other FROM delivery.known k JOIN delivery.known o"
         " ON o.sync = k.sync AND o.kind = k.kind AND o.sealed = k.sealed AND o.person_id <> k.person_id"
         " JOIN delivery.desired d ON d.person_id = o.person_id"
-        " WHERE k.sync = $sync AND k.person_id IN (SELECT unnest($p))"
+        f" WHERE k.sync = $sync AND k.person_id IN (SELECT unnest($p::{PERSON}[]))"
     )
     found = warehouse.sql(query, sync=sync, p=list(people)).to_pylist()
     return {(line["person_id"], line["kind"], line["other"]) for line in found}

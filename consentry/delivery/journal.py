@@ -22,6 +22,7 @@ from consentry.model.batch import Batch, Operation
 from consentry.store import Store
 from consentry.store.tables import delivery_batch, delivery_row
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 # Outcomes that change what is known about a person; `retry`, `rejected` and `halved` change nothing.
 _TELLING = ("ok", "skipped", "unknown")
@@ -259,11 +260,12 @@ _FOLD = (
         for same in ("a.person_id = t.person_id", "a.remote_id = t.remote_id")
     ),
     f"DELETE FROM delivery.known WHERE sync = $sync AND person_id IN"
-    f" (SELECT a.person_id FROM delivery.answer a WHERE a.operation = 'remove' AND {_SETTLED}"
-    " UNION SELECT n.person_id FROM delivery.named n)",
+    f" (SELECT CAST(a.person_id AS {PERSON}) FROM delivery.answer a WHERE a.operation = 'remove' AND {_SETTLED}"
+    f" UNION SELECT CAST(n.person_id AS {PERSON}) FROM delivery.named n)",
     f"DELETE FROM delivery.ack WHERE sync = $sync AND person_id IN"
-    f" (SELECT a.person_id FROM delivery.answer a WHERE a.operation <> 'remove' AND {_SETTLED})",
-    "DELETE FROM delivery.unsure WHERE sync = $sync AND person_id IN (SELECT a.person_id FROM delivery.answer a)",
+    f" (SELECT CAST(a.person_id AS {PERSON}) FROM delivery.answer a WHERE a.operation <> 'remove' AND {_SETTLED})",
+    f"DELETE FROM delivery.unsure WHERE sync = $sync AND person_id IN (SELECT CAST(a.person_id AS {PERSON})"
+    " FROM delivery.answer a)",
     "INSERT INTO delivery.ack SELECT $sync, a.person_id, a.payload_hash, a.remote_id, a.batch_id, now()"
     f" FROM delivery.answer a WHERE a.operation <> 'remove' AND {_SETTLED}",
     "INSERT INTO delivery.unsure SELECT $sync, a.person_id, a.operation, a.payload_hash, a.remote_id, a.batch_id, now()"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from consentry.connectors.base import DeletesAudience, Ok, Removes, Replaces, Skipped
 from consentry.delivery import deadletters, report, tasks
 from consentry.delivery.people import people_to_send
-from consentry.delivery.tables import forget
+from consentry.delivery.tables import forget, forget_everybody
 from consentry.errors import DestinationFailed
 from consentry.model.ids import uuid7s
 
@@ -99,8 +99,7 @@ def _delete(work: Delivery, destination: DeletesAudience, owed: list[str]) -> No
     work.audit.append("audience.delete", facts, run=work.run_id, counts={"owed": len(owed)}, result="decided")
     destination.delete_audience(sync.audience)
     work.audit.append("audience.deleted", facts, run=work.run_id, result="answered")
-    held = work.warehouse.sql("SELECT person_id FROM delivery.held")["person_id"].to_pylist()
-    forget(work.warehouse, sync.name, held)
+    forget_everybody(work.warehouse, sync.name)
     work.tally["ok"] += len(owed)
     message = (
         f"Audience {sync.audience!r} was deleted: {len(owed):,} people had to be taken out of it and could not be"

@@ -11,76 +11,63 @@ import pyarrow as pa
 from consentry.consent.gate import Gate, Target
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
+from consentry.warehouse.protocol import Param
 
-_DECIDED = (
-    "JOIN ops.decision d ON d.person_id = g.person_id AND d.target = $target"
-    # The consent signals of a sync are decided as targets `<sync>/<signal>`.
-    " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
-    " WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = g.person_id"
-)
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
 
 
 def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) -> int:
     """Bring `identity.payload` up to date for the people of a table, and return how many had to be hashed.
 
-    people: a table with a column person_id.
+    people: a table with the columns person_id and fingerprint.
     """
-    content = fingerprint(warehouse)
     warehouse.sql(
-        f"CREATE OR REPLACE TABLE delivery.stale AS SELECT g.person_id, {content} AS fingerprint"
-        f" FROM identity.golden g JOIN {people} c ON c.person_id = g.person_id {_DECIDED}"
-        " LEFT JOIN identity.payload p ON p.target = $target AND p.person_id = g.person_id"
-        f" WHERE p.fingerprint IS NULL OR p.fingerprint <> {content}",
+        f"CREATE OR REPLACE TABLE delivery.stale AS SELECT c.person_id, c.fingerprint FROM {people} c"
+        " LEFT JOIN identity.payload p ON p.target = $target AND p.person_id = c.person_id"
+        " WHERE p.fingerprint IS DISTINCT FROM c.fingerprint",
         target=target.name,
-        version=version(gate, target),
     )
     stale = warehouse.count("delivery.stale")
     if stale:
         query = "SELECT g.* FROM identity.golden g JOIN delivery.stale s ON s.person_id = g.person_id"
         hashes = (batch.select(HASHED.names).cast(HASHED) for batch in gate.payload_hashes(warehouse, target, query))
         warehouse.write("delivery.hashed", hashes, schema=HASHED)
-        _remember(warehouse, target)
+        _remember(
+            warehouse, target, f"SELECT CAST(person_id AS {PERSON}) AS person_id, payload_hash FROM delivery.hashed"
+        )
         warehouse.drop("delivery.hashed")
     warehouse.drop("delivery.stale")
     return stale
 
 
-def _remember(warehouse: Warehouse, target: Target) -> None:
-    with warehouse.transaction():
-        warehouse.sql(
-            "DELETE FROM identity.payload WHERE target = $target"
-            " AND person_id IN (SELECT s.person_id FROM delivery.stale s)",
-            target=target.name,
-        )
-        warehouse.sql(
-            "INSERT INTO identity.payload SELECT $target, s.person_id, s.fingerprint, h.payload_hash"
-            " FROM delivery.stale s JOIN delivery.hashed h ON h.person_id = s.person_id",
-            target=target.name,
-        )
-
-
-def remember_sent(warehouse: Warehouse, gate: Gate, target: Target, batches: Sequence[str]) -> None:
+def remember_sent(warehouse: Warehouse, target: Target, batches: Sequence[str]) -> None:
     """Note the payload hashes of people just sent, so that the next difference need not hash them again.
 
-    batches: those folded in this run; the golden records must be the ones they were made from.
+    batches: those folded in this run, made from the golden records that the difference has compared.
     """
-    if not batches:
-        return
-    sent = "FROM delivery.ack a WHERE a.sync = $target AND a.batch_id IN (SELECT unnest($batches))"
+    if batches:
+        sent = (
+            "SELECT a.person_id, a.payload_hash FROM delivery.ack a"
+            " WHERE a.sync = $target AND a.batch_id IN (SELECT unnest($batches))"
+        )
+        _remember(warehouse, target, sent, batches=batches)
+
+
+def _remember(warehouse: Warehouse, target: Target, hashed: str, **params: Param) -> None:
+    """Put down payload hashes with the fingerprints of what they were made from."""
     with warehouse.transaction():
         warehouse.sql(
-            f"DELETE FROM identity.payload WHERE target = $target AND person_id IN (SELECT a.person_id {sent})",
+            "DELETE FROM identity.payload p WHERE p.target = $target"
+            f" AND EXISTS (SELECT 1 FROM ({hashed}) h WHERE h.person_id = p.person_id)",
             target=target.name,
-            batches=batches,
+            **params,
         )
         warehouse.sql(
-            f"INSERT INTO identity.payload SELECT $target, g.person_id, {fingerprint(warehouse)}, s.payload_hash"
-            f" FROM identity.golden g {_DECIDED}"
-            f" JOIN (SELECT a.person_id, a.payload_hash {sent}) s ON s.person_id = g.person_id",
+            "INSERT INTO identity.payload SELECT $target, d.person_id, d.fingerprint, h.payload_hash"
+            f" FROM delivery.desired d JOIN ({hashed}) h ON h.person_id = d.person_id",
             target=target.name,
-            batches=batches,
-            version=version(gate, target),
+            **params,
         )
 
 
@@ -91,10 +78,19 @@ def version(gate: Gate, target: Target) -> str:
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(warehouse: Warehouse) -> str:
-    """Return the SQL that names a golden record `g` under its decision `d` and its signals `o`, with `$version`.
+def fingerprints(warehouse: Warehouse) -> str:
+    """Return the query for `person_id` and `fingerprint` of everybody whom `$target` may have, under `$version`.
 
-    64 bits that stay in the restricted zone: they say "look again", and are never compared across zones.
+    A fingerprint names the golden record, the decision and the signals that a payload is made from, in 64 bits that
+    stay in the restricted zone: they say "look again", and are never compared across zones.
     """
-    columns = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden")]
-    return f"hash($version, d.identifiers, o.granted, {', '.join(columns)})"
+    columns = ", ".join(quoted(name) for name in warehouse.columns("identity.golden"))
+    return (
+        "SELECT g.person_id, hash(d.decided, g.content) AS fingerprint"
+        f" FROM (SELECT person_id, hash({columns}) AS content FROM identity.golden) g JOIN ("
+        # The consent signals of a sync are decided as targets `<sync>/<signal>`.
+        " SELECT d.person_id, hash($version, d.identifiers, o.granted) AS decided FROM ops.decision d"
+        " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
+        "  WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = d.person_id"
+        " WHERE d.target = $target AND d.allow) d ON d.person_id = g.person_id"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 FETCH_ROWS = 20_000
 _OURS = ("_payload_hash", "_held")
@@ -36,10 +37,10 @@ def people_to_send(
     only: of these people, when not all.
     """
     golden = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden") if name != "person_id"]
-    chosen = "" if only is None else " AND t.person_id IN (SELECT unnest($only))"
+    chosen = "" if only is None else f" AND t.person_id IN (SELECT unnest($only::{PERSON}[]))"
     query = (
         f"SELECT {', '.join(['t.person_id', 't.remote_id', *golden])},"
-        " t.payload_hash AS _payload_hash, t.held AS _held"
+        " replace(CAST(t.payload_hash AS TEXT), '-', '') AS _payload_hash, t.held AS _held"
         " FROM delivery.todo t LEFT JOIN identity.golden g ON g.person_id = t.person_id"
         f" WHERE t.sync = $sync AND t.operation = $operation AND t.cause = $cause{chosen}"
     )

@@ -9,6 +9,7 @@ from consentry.delivery.config import Sync
 from consentry.delivery.tables import forget
 from consentry.store import Store
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 LOOKUP_ROWS = 10_000
 
@@ -44,8 +45,9 @@ def settle(warehouse: Warehouse, store: Store, destination: Destination, sync: S
     """
     unknown = [x.person_id for x in deadletters.letters(store, sync.name, discarded=True) if x.code == "unknown"]
     query = (
-        "SELECT person_id, operation, payload_hash, remote_id FROM delivery.unsure"
-        " WHERE sync = $sync AND person_id NOT IN (SELECT unnest($unknown::TEXT[]))"
+        "SELECT person_id, operation, replace(CAST(payload_hash AS TEXT), '-', '') AS payload_hash, remote_id"
+        " FROM delivery.unsure"
+        f" WHERE sync = $sync AND person_id NOT IN (SELECT unnest($unknown::{PERSON}[]))"
     )
     found = warehouse.sql(query, sync=sync.name, unknown=unknown).to_pylist()
     if isinstance(destination, LooksUp):

@@ -13,19 +13,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON, make_table
 
 _TABLES = {
     "delivery.ack": (
-        "sync TEXT, person_id TEXT, payload_hash TEXT, remote_id TEXT, batch_id TEXT, acked_at TIMESTAMPTZ"
+        f"sync TEXT, person_id {PERSON}, payload_hash {PERSON}, remote_id TEXT, batch_id TEXT, acked_at TIMESTAMPTZ"
     ),
     "delivery.unsure": (
-        "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, batch_id TEXT, since TIMESTAMPTZ"
+        f"sync TEXT, person_id {PERSON}, operation TEXT, payload_hash {PERSON}, remote_id TEXT, batch_id TEXT,"
+        " since TIMESTAMPTZ"
     ),
-    "delivery.known": "sync TEXT, person_id TEXT, kind TEXT, sealed TEXT",
+    "delivery.known": f"sync TEXT, person_id {PERSON}, kind TEXT, sealed TEXT",
     "delivery.todo": (
-        "sync TEXT, person_id TEXT, operation TEXT, payload_hash TEXT, remote_id TEXT, cause TEXT, held BOOLEAN"
+        f"sync TEXT, person_id {PERSON}, operation TEXT, payload_hash {PERSON}, remote_id TEXT, cause TEXT,"
+        " held BOOLEAN"
     ),
-    "identity.payload": "target TEXT, person_id TEXT, fingerprint UBIGINT, payload_hash TEXT",
+    "identity.payload": f"target TEXT, person_id {PERSON}, fingerprint UBIGINT, payload_hash {PERSON}",
     "segment.holdout": "segment TEXT, person_id TEXT",
     "segment.hold": "segment TEXT, code TEXT, sentence TEXT",
 }
@@ -37,7 +40,7 @@ LEDGER = ("ack", "unsure", "known")
 def make_tables(warehouse: Warehouse) -> None:
     """Make the tables of delivery where they are not there yet."""
     for table, columns in _TABLES.items():
-        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+        make_table(warehouse, table, columns)
 
 
 def forget(warehouse: Warehouse, sync: str, people: Iterable[str]) -> None:
@@ -47,5 +50,12 @@ def forget(warehouse: Warehouse, sync: str, people: Iterable[str]) -> None:
         return
     with warehouse.transaction():
         for table in LEDGER:
-            query = f"DELETE FROM delivery.{table} WHERE sync = $sync AND person_id IN (SELECT unnest($gone::TEXT[]))"
-            warehouse.sql(query, sync=sync, gone=gone)
+            those = f"person_id IN (SELECT unnest($gone::{PERSON}[]))"
+            warehouse.sql(f"DELETE FROM delivery.{table} WHERE sync = $sync AND {those}", sync=sync, gone=gone)
+
+
+def forget_everybody(warehouse: Warehouse, sync: str) -> None:
+    """Let the ledger go of everybody: the destination has no such audience any more."""
+    with warehouse.transaction():
+        for table in LEDGER:
+            warehouse.sql(f"DELETE FROM delivery.{table} WHERE sync = $sync", sync=sync)

@@ -26,6 +26,7 @@ from consentry.model.batch import Operation, Row
 from consentry.model.ids import uuid7s
 from consentry.store import Store
 from consentry.warehouse import Warehouse
+from consentry.warehouse.people import PERSON
 
 Progress = Callable[[str, int], None]
 # Rows answered before the ledger is brought up to the journal; until then the journal alone knows them.
@@ -194,7 +195,7 @@ class Delivery:
         self.taken_out = len(self.withdrawn)
         self.warehouse.sql(
             "UPDATE delivery.todo SET operation = 'remove', cause = 'withdrawn'"
-            " WHERE sync = $sync AND person_id IN (SELECT unnest($people))",
+            f" WHERE sync = $sync AND person_id IN (SELECT unnest($people::{PERSON}[]))",
             sync=self.sync.name,
             people=self.withdrawn,
         )
@@ -219,7 +220,7 @@ class Delivery:
     def fold(self) -> None:
         """Bring the ledger up to the journal."""
         folded = journal.fold(self.warehouse, self.store, self.sync.name)
-        remember_sent(self.warehouse, self.gate, self.sync.target(), folded)
+        remember_sent(self.warehouse, self.sync.target(), folded)
         self.unfolded = 0
 
     def close(self) -> None:

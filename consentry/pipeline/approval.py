@@ -151,7 +151,7 @@ def content(context: Context, name: str) -> str:
     """Name exactly who would be added, changed and removed, why, and with which payload."""
     mac = hmac.new(_key(context.keyring, context.keyring.active), digestmod=hashlib.sha256)
     query = (
-        "SELECT concat_ws('|', person_id, operation, cause, coalesce(payload_hash, '')) AS line"
+        "SELECT concat_ws('|', person_id, operation, cause, coalesce(CAST(payload_hash AS TEXT), '')) AS line"
         " FROM delivery.todo WHERE sync = $sync ORDER BY person_id, operation"
     )
     for batch in context.warehouse.stream(query, sync=name):

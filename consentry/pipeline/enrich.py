@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -102,7 +103,7 @@ class _Enriching:
 
     def _people(self) -> Iterator[pa.RecordBatch]:
         """Yield those who were not looked up within the time, with the identifiers that the policy lets out."""
-        last = ""
+        last = str(UUID(int=0))
         while people := self._next_people(last):
             last = str(people[-1]["person_id"])
             sealed = self._context.gate.seal(self._warehouse, self._target, "add", people, batch_id=last)

@@ -138,8 +138,8 @@ def explain(
         gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
         people = warehouse.sql(
-            "SELECT g.* FROM identity.golden g WHERE g.person_id IN"
-            " (SELECT s.person_id FROM ops.subject s WHERE s.identifier = $name) ORDER BY g.person_id",
+            "SELECT g.* FROM identity.golden g SEMI JOIN ops.subject s"
+            " ON s.person_id = g.person_id AND s.identifier = $name ORDER BY g.person_id",
             name=name,
         ).to_pylist()
         if not people:

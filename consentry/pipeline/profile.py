@@ -18,6 +18,7 @@ from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
 from consentry.validation.run import Checked, validate_table
+from consentry.warehouse.people import PERSON
 
 CHECKED = "identity.golden_checked"
 IMPUTED = "identity.golden_imputed"
@@ -81,7 +82,7 @@ def _write_people(context: Context) -> None:
     """Write the attributes that the contract names, for those whose consent allows it, and tokens for the rest."""
     contract = context.loaded.profile
     served = served_columns(contract)
-    selected = ["g.person_id"]
+    selected = [f"CAST(g.person_id AS {PERSON}) AS person_id"]
     for column in contract.columns:
         name, filled = quoted(column.name), quoted(f"{column.name}__imputed")
         value = f"coalesce(g.{name}, g.{filled})" if served.get(column.name) == "imputed" else f"g.{name}"
@@ -131,5 +132,5 @@ def _write_events(context: Context, event: str) -> None:
         f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
         " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
         " JOIN profile.person p ON p.person_id = m.person_id"
-        f" JOIN {ORDINALS} o ON o.person_id = CAST(m.person_id AS VARCHAR) ORDER BY o.ordinal, e.occurred_at"
+        f" JOIN {ORDINALS} o ON o.person_id = m.person_id ORDER BY o.ordinal, e.occurred_at"
     )

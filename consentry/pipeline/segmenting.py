@@ -38,6 +38,7 @@ from consentry.segments.served import served_to
 from consentry.segments.spell import spell, spell_value
 from consentry.segments.state import State, read_state
 from consentry.warehouse import DuckDBWarehouse, Warehouse
+from consentry.warehouse.people import PERSON
 
 Told = dict[str, Any]
 
@@ -144,7 +145,8 @@ def _thresholds(rule: ast.Rule, state: State) -> dict[ast.Percentile, float | No
 
 
 def _person(loaded: Loaded, warehouse: Warehouse, person: str) -> Person:
-    rows = warehouse.sql("SELECT * FROM profile.person WHERE person_id = $person", person=person).to_pylist()
+    query = f"SELECT * FROM profile.person WHERE person_id = TRY_CAST($person AS {PERSON})"
+    rows = warehouse.sql(query, person=person).to_pylist()
     if not rows:
         raise ConfigError(
             "There is no profile of this person. `consentry explain JOB --by TYPE --value VALUE` finds a person id."

@@ -95,10 +95,10 @@ class World:
         self._said = 0
         make_tables(self.warehouse)
         for table in (
-            "identity.golden(person_id TEXT, email TEXT, country TEXT, plan TEXT)",
+            "identity.golden(person_id UUID, email TEXT, country TEXT, plan TEXT)",
             "identity.identifier(record_id TEXT, source TEXT, type TEXT, value TEXT, status TEXT, reason TEXT)",
-            "identity.membership(record_id TEXT, person_id TEXT, valid_from_run TEXT, valid_to_run TEXT)",
-            "segment.membership(segment TEXT, person_id TEXT, entered_at TIMESTAMPTZ)",
+            "identity.membership(record_id TEXT, person_id UUID, valid_from_run TEXT, valid_to_run TEXT)",
+            "segment.membership(segment TEXT, person_id UUID, entered_at TIMESTAMPTZ)",
         ):
             self.warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table}")
 
@@ -126,31 +126,31 @@ class World:
         ids = batch.column("person_id").to_pylist()
         self.warehouse.sql(
             "INSERT INTO identity.identifier SELECT 'crm:' || g.person_id, 'crm', 'email', g.email, 'ok', NULL"
-            " FROM identity.golden g WHERE g.person_id IN (SELECT unnest($ids::TEXT[]))",
+            " FROM identity.golden g WHERE g.person_id IN (SELECT unnest($ids::UUID[]))",
             ids=ids,
         )
         self.warehouse.sql(
             "INSERT INTO identity.membership SELECT 'crm:' || person_id, person_id, 'run-0', NULL"
-            " FROM identity.golden WHERE person_id IN (SELECT unnest($ids::TEXT[]))",
+            " FROM identity.golden WHERE person_id IN (SELECT unnest($ids::UUID[]))",
             ids=ids,
         )
 
     def join(self, numbers: Iterable[int], segment: str = "insiders") -> None:
         """Let people enter the segment."""
         ids = [person(n) for n in numbers]
-        query = "INSERT INTO segment.membership SELECT $segment, unnest($ids::TEXT[]), now()"
+        query = "INSERT INTO segment.membership SELECT $segment, unnest($ids::UUID[]), now()"
         self.warehouse.sql(query, segment=segment, ids=ids)
 
     def leave(self, numbers: Iterable[int]) -> None:
         """Let people leave the segment."""
         ids = [person(n) for n in numbers]
-        query = "DELETE FROM segment.membership WHERE person_id IN (SELECT unnest($ids::TEXT[]))"
+        query = "DELETE FROM segment.membership WHERE person_id IN (SELECT unnest($ids::UUID[]))"
         self.warehouse.sql(query, ids=ids)
 
     def change(self, numbers: Iterable[int], plan: str) -> None:
         """Give people another plan, which is a field of the sync."""
         ids = [person(n) for n in numbers]
-        query = "UPDATE identity.golden SET plan = $plan WHERE person_id IN (SELECT unnest($ids::TEXT[]))"
+        query = "UPDATE identity.golden SET plan = $plan WHERE person_id IN (SELECT unnest($ids::UUID[]))"
         self.warehouse.sql(query, ids=ids, plan=plan)
 
     def grant(self, numbers: Iterable[int], purpose: str = "newsletter") -> None:

@@ -187,14 +187,17 @@ def test_people_who_come_go_and_come_again_have_the_time_of_their_last_entry(
 ) -> None:
     warehouse = DuckDBWarehouse(threads=1)
     make_tables(warehouse)
-    warehouse.sql("INSERT INTO segment.person_ordinal SELECT 'p' || i, i FROM range(80) AS t(i)")
+    warehouse.sql(
+        "INSERT INTO segment.person_ordinal SELECT printf('00000000-0000-7000-8000-%012d', i), i FROM range(80) t(i)"
+    )
     at, entered = datetime(2026, 1, 1, tzinfo=UTC), dict[str, datetime]()
     for n, (inside, gap) in enumerate(runs):
         at += timedelta(seconds=gap)
-        names = {f"p{ordinal}" for ordinal in inside} | {f"p{ordinal}" for ordinal in range(60) if n % 3 == 1}
+        ordinals = inside | ({*range(60)} if n % 3 == 1 else set())
+        names = {f"00000000-0000-7000-8000-{ordinal:012d}" for ordinal in ordinals}
         entered = {name: entered.get(name, at) for name in names}
         with warehouse.transaction():
-            publish(warehouse, {"s": BitMap(int(name[1:]) for name in names)}, now=at, run_id=f"r{n}")
+            publish(warehouse, {"s": BitMap(ordinals)}, now=at, run_id=f"r{n}")
         rows = warehouse.sql("SELECT person_id, entered_at FROM segment.membership").to_pylist()
         assert len(rows) == len(names)
         assert {row["person_id"]: row["entered_at"] for row in rows} == entered
