@@ -275,12 +275,34 @@ def _tests(checks: Mapping[str, Built]) -> Iterator[Callable[[Any], bool]]:
             yield partial(_is_none_of, values)
         elif built.name in ("isin", "equal_to"):
             yield values.__contains__
-        elif built.name != "str_length" and (found := _range(built)):
+        elif built.name.startswith("str_"):
+            yield partial(_is_such_text, built)
+        elif found := _range(built):
             yield partial(_inside, found)
 
 
 def _is_none_of(values: list[Any], item: Any) -> bool:
     return item not in values
+
+
+def _is_such_text(built: Built, item: str) -> bool:
+    it, text = built.arguments, pl.Series([item])
+    match built.name:
+        case "str_matches":
+            return bool(text.str.contains(f"^(?:{it['pattern']})")[0])
+        case "str_contains":
+            return bool(text.str.contains(it["pattern"])[0])
+        case "str_startswith":
+            return item.startswith(it["string"])
+        case "str_endswith":
+            return item.endswith(it["string"])
+        case _:
+            exact, length = it.get("exact_value"), len(item)
+            return (
+                length == exact
+                if exact is not None
+                else it.get("min_value", 0) <= length <= it.get("max_value", length)
+            )
 
 
 def _inside(found: tuple[Any, bool, Any, bool], item: Any) -> bool:

@@ -14,7 +14,7 @@ from consentry.model.names import did_you_mean
 from consentry.validation.checks import Built, Unusable, bound, build, contradiction
 from consentry.validation.dtypes import SPELLINGS, dtype_named, is_number, is_time
 from consentry.validation.expect import expectation
-from consentry.validation.rows import Unruly, read_expression
+from consentry.validation.rows import Unruly, contradicting, read_expression
 from consentry.validation.rules import Condition, Expectation, Rule
 from consentry.validation.spec import (
     ColumnSpec,
@@ -84,6 +84,8 @@ class Compiler:
             return ()
         found = [rule for name, column in self.spec.columns.items() for rule in self._column(name, column, given)]
         found += [rule for n, row in enumerate(self.spec.rules) for rule in self._row(n, row)]
+        for pair in contradicting(found):
+            self._fault(("rules",), f"No row can satisfy all that is asked of {' and '.join(pair)}.")
         found += list(self._whole(given))
         found += [rule for n, row in enumerate(self.spec.references) for rule in self._reference(n, row)]
         self._survivor()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import polars as pl
 
 from consentry.model.names import did_you_mean
+from consentry.validation.rules import Rule
 
 _WINDOW: Final = re.compile(r"\bover\s*\(", re.IGNORECASE)
+
+
+# How two values may lie to each other, by operator; and the same when they change places.
+_ORDERS: Final = {"<": "<", "<=": "<=", "==": "=", "!=": "<>", ">=": "=>", ">": ">"}
+_TURNED: Final = str.maketrans("<>", "><")
 
 
 class Unruly(ValueError):
@@ -36,3 +42,15 @@ def read_expression(text: str, dtypes: Mapping[str, pl.DataType]) -> tuple[str, 
     if tried["holds"].dtype != pl.Boolean:
         raise Unruly(f"{text!r} is not true or false; compare it with something.")
     return columns
+
+
+def contradicting(rules: Iterable[Rule]) -> Iterator[tuple[str, ...]]:
+    """Yield the pairs of columns of which several comparisons ask what no row with both values satisfies."""
+    left: dict[tuple[str, ...], set[str]] = {}
+    for rule in rules:
+        if rule.operator and not rule.when:
+            pair = tuple(sorted(rule.columns))
+            allowed = _ORDERS[rule.operator]
+            asked = left.setdefault(pair, set("<=>"))
+            asked &= set(allowed if pair == rule.columns else allowed.translate(_TURNED))
+    yield from (pair for pair, orders in left.items() if not orders)

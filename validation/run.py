@@ -208,7 +208,8 @@ def _columns(task: Task, raw: str) -> list[str]:
     lacking = [c.name for c in task.contract.columns if c.name not in there and c.required and not c.nullable]
     lacking += [name for name in task.key if name not in there and name not in lacking]
     if lacking:
-        told = " ".join(f"It has no column {name!r}{did_you_mean(name, there) or '.'}" for name in lacking)
+        offered = [name for name in there if not name.startswith("_")]
+        told = " ".join(f"It has no column {name!r}{did_you_mean(name, offered) or '.'}" for name in lacking)
         sentence = f"The stream {task.name} does not have the columns of its contract {task.contract.name}. {told}"
         remedy = "Mend the source, or make the column nullable in the contract."
         raise StopRun(f"{sentence} {remedy}", code="schema_changed")

@@ -74,6 +74,8 @@ def test_pandera_reads_the_same_file_and_writes_it_back(contract: Make, tmp_path
         ),
         ("columns:\n  a:\n    dtype: Int64\n    checks:\n      gt: 5\n      le: 5\n", 5, "No value can be"),
         ("columns:\n  a: {dtype: Int64, checks: {isin: [1, 2], gt: 5}}\n", 2, "None of the values that isin allows"),
+        ("columns:\n  a: {dtype: String, checks: {isin: [x], str_length: {min_value: 2}}}\n", 2, "None of the values"),
+        ("columns:\n  a: {dtype: String, checks: {isin: [x], str_matches: 'y|z'}}\n", 2, "None of the values"),
         ("columns:\n  a: {dtype: Int64, checks: {ge: x}}\n", 2, "'x' is no value of the type Int64"),
         ("columns:\n  a: {dtype: Int64, checks: {str_matches: x}}\n", 2, "needs a column of text"),
         ("columns:\n  a: {dtype: String, checks: {str_matches: '(?=x)'}}\n", 2, "is no regular expression"),
