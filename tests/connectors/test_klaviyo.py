@@ -67,7 +67,7 @@ def test_each_outcome_belongs_to_its_row(sandbox: Sandbox, klaviyo: Klaviyo, lis
         assert sandbox.klaviyo.account.profiles[outcome.remote_id].value("email") == f"person{number}@example.com"
 
 
-def test_a_refused_row_is_rejected_with_its_code_and_the_others_are_taken(
+def test_trap_3_a_row_refused_in_a_job_is_rejected_with_its_code_and_the_others_are_taken(
     sandbox: Sandbox, klaviyo: Klaviyo, list_id: str
 ) -> None:
     bad = Row("bad", {"email": "no address"}, {})
@@ -123,7 +123,7 @@ def test_an_answer_that_never_comes_leaves_the_rows_unknown(sandbox: Sandbox, kl
         next(outcomes)
 
 
-def test_consent_is_never_touched(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
+def test_trap_2_consent_is_never_touched(sandbox: Sandbox, klaviyo: Klaviyo, list_id: str) -> None:
     with sandbox.klaviyo.lock:
         profile, _ = sandbox.klaviyo.account.put({"email": "person1@example.com"})
         profile.suppressions["USER_SUPPRESSED"] = "2026-01-01T00:00:00Z"

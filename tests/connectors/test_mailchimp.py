@@ -175,6 +175,26 @@ def test_trap_14_a_segment_is_read_in_pages_of_1000_and_again_when_it_moves(shop
     assert set(calls) == {"1000"} and len(calls) == 6
 
 
+def test_trap_14_who_unsubscribed_is_read_from_each_list_of_a_sync_and_again_when_it_moves() -> None:
+    calls: list[tuple[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        listed, status = request.url.path.split("/")[3], request.url.params["status"]
+        calls.append((listed, status))
+        held = [f"{n:032x}" for n in range(1500 if status == "unsubscribed" and listed == "list1" else 0)]
+        # While the first pages are read, somebody is gone: every later row moves one place down.
+        held = held[1:] if len(calls) > 1 else held
+        offset, at = int(request.url.params["offset"]), "2026-01-01T00:00:00+00:00"
+        page = [{"id": key, "email_address": f"{key}@example.com", "last_changed": at} for key in held]
+        return httpx.Response(200, json={"members": page[offset : offset + 1000], "total_items": len(held)})
+
+    mailchimp = _mailchimp("https://us6.api.example.com", transport=httpx.MockTransport(answer))
+    told = list(mailchimp.opt_outs(None, ["list1/1", "list2/7", "list1/2"]))
+    assert len(told) == len({one.value for one in told}) == 1499
+    assert {listed for listed, _ in calls} == {"list1", "list2"}
+    assert calls.count(("list1", "unsubscribed")) == 4
+
+
 def test_trap_5_a_bare_403_is_a_rate_limit_and_one_with_words_is_not(
     sandbox: Sandbox, shop: Account, mailchimp: Mailchimp
 ) -> None:
