@@ -22,7 +22,7 @@ from consentry.identity.similar_config import SimilarRules
 Kind = Literal["email", "phone", "external", "cookie"]
 # The identifier type of records that only their likeness links.
 SIMILAR = "similar"
-Criterion = Literal["trust", "recency", "completeness"]
+Criterion = Literal["trust", "verified", "recency", "completeness"]
 
 MAX_PURPOSES = 62
 _COOKIE_WORDS = ("anonymous", "cookie", "device", "visitor", "client_id", "session")
@@ -103,16 +103,20 @@ class IdentifierRule(Model):
 
 
 class FieldRule(Model):
-    """How the records compete for one field: `order` of the criteria, and `sources`, best first, before them."""
+    """How the records compete for one field: `order` of the criteria, and `sources`, best first, before them.
 
-    order: tuple[Criterion, ...] = ("trust", "recency", "completeness")
+    verified: the column that says whether a record's value of the field was verified.
+    """
+
+    order: tuple[Criterion, ...] = ("trust", "verified", "recency", "completeness")
     sources: tuple[Name, ...] = ()
+    verified: Name | None = None
 
     @field_validator("order")
     @classmethod
     def _once_each(cls, order: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
         if len(set(order)) != len(order):
-            raise ValueError("a criterion stands twice. Name each of trust, recency, completeness at most once")
+            raise ValueError("a criterion stands twice. Name each of trust, verified, recency, completeness once")
         return order
 
 

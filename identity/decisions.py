@@ -108,8 +108,12 @@ class Decisions:
         against = _contradicted(self.seats(warehouse, "identity.membership"), kind, sides)
         if against:
             raise ConfigError(_refusal(held[against]), code="decision_contradicted")
-        hashed = tuple(tuple(sorted(self._name(record, self._keys[0]) for record in side)) for side in sides)
-        return self._keep(Decision(uuid7s(1)[0], kind, by, why, _now(), forced, hashed))
+        return self._keep(Decision(uuid7s(1)[0], kind, by, why, _now(), forced, self._hashed(sides)))
+
+    def keep_apart(self, pairs: Sequence[Sides], *, why: str) -> None:
+        """Note people whom a departure would have brought together: each is two sides of records."""
+        for sides in pairs:
+            self._keep(Decision(uuid7s(1)[0], "erasure", "consentry", why, _now(), False, self._hashed(sides)))
 
     def revert(self, decision_id: str, *, by: str, why: str) -> Decision:
         """Take a decision back. Raises ConfigError when there is none of this id that holds."""
@@ -156,6 +160,9 @@ class Decisions:
                 )
             )
         return decision
+
+    def _hashed(self, sides: Sides) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(sorted(self._name(record, self._keys[0]) for record in side)) for side in sides)
 
     def _name(self, record: str, key: bytes) -> str:
         return hmac.digest(key, record.encode(), "sha256").hex()

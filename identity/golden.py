@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from consentry.errors import ConfigError, StopRun
 from consentry.identity.config import FieldRule, IdentityConfig
+from consentry.identity.overrides import apply_overrides
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
@@ -22,10 +23,11 @@ _STAGED = ("golden", "golden_source", "golden_record", "golden_ranked", "golden_
 def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
     """Write identity.golden, one row a current person, and identity.golden_source; return the number of rows.
 
-    Per field the best record that has a value wins: by source trust, then recency (updated_at), then completeness
-    (fields filled), or as `identity.golden` in the job says; the last tie goes to the lowest record id. Columns
-    named like an identifier of kind email or phone hold the canonical form, and are null when there is none.
-    People known only from events have a row of nulls. Reads what `resolve` published under the same run.
+    Per field the best record that has a value wins: by source trust, then whether it is verified, then recency
+    (updated_at), then completeness (fields filled), or as `identity.golden` in the job says; the last tie goes to the
+    lowest record id. What a steward set by hand stands above all. Columns named like an identifier of kind email or
+    phone hold the canonical form, and are null when there is none. People known only from events have a row of nulls.
+    Reads what `resolve` published under the same run.
     Raises ConfigError when a rule names a field that no customer record has.
     """
     del run_id  # Each run replaces both tables; membership keeps the history.
@@ -39,6 +41,7 @@ def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
         _stage_records(warehouse, config, fields)
     _stage_golden(warehouse, config, fields)
     _stage_sources(warehouse, config, fields)
+    apply_overrides(warehouse, fields, golden="identity.staged_golden", sources="identity.staged_golden_source")
     staged = {"identity.golden": "identity.staged_golden", "identity.golden_source": "identity.staged_golden_source"}
     warehouse.publish(staged)
     for table in _STAGED:
@@ -47,9 +50,15 @@ def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
 
 
 def _check(config: IdentityConfig, fields: Sequence[str]) -> None:
+    named = {f"identity.golden.fields.{name}": name for name in config.golden.fields}
+    named |= {
+        f"identity.golden.fields.{name}.verified": rule.verified
+        for name, rule in config.golden.fields.items()
+        if rule.verified
+    }
     faults = [
-        f"identity.golden.fields.{name}: no customer record has the field {name!r}{did_you_mean(name, fields) or '.'}"
-        for name in config.golden.fields
+        f"{place}: no customer record has the field {name!r}{did_you_mean(name, fields) or '.'}"
+        for place, name in named.items()
         if name not in fields
     ]
     if faults:
@@ -117,7 +126,10 @@ def _rules(config: IdentityConfig, fields: Sequence[str]) -> list[FieldRule]:
 
 def _ordering(n: int, rule: FieldRule) -> str:
     listed = f"coalesce(list_position($s{n}, source), {len(rule.sources) + 1}), " if rule.sources else ""
-    return listed + "".join(f"{_ORDER[criterion]}, " for criterion in rule.order)
+    orders = dict(_ORDER)
+    if rule.verified:
+        orders["verified"] = f"coalesce(TRY_CAST({quoted(rule.verified)} AS BOOLEAN), false) DESC"
+    return listed + "".join(f"{orders[criterion]}, " for criterion in rule.order if criterion in orders)
 
 
 def _rank(config: IdentityConfig, fields: Sequence[str], name: str) -> str:

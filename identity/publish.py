@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from consentry.identity.purposes import publish_parts
 from consentry.identity.scope import TOUCHED
 from consentry.identity.succession import Succession
-from consentry.identity.tables import clear
+from consentry.identity.tables import ERASED, clear
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 
@@ -71,7 +72,10 @@ def publish(warehouse: Warehouse, *, run_id: str, basis: str) -> None:
         for statement in _STATEMENTS:
             warehouse.sql(statement, run=run_id)
         _publish_demoted(warehouse, run_id)
+        for table in ("membership", "golden_override"):
+            warehouse.sql(f"DELETE FROM identity.{table} WHERE record_id IN (SELECT record_id FROM {ERASED})")
         warehouse.sql(_DECIDED, run=run_id)
+        publish_parts(warehouse)
         for table in ("canonical", "identifier", "bound"):
             _replace(warehouse, table, f"staged_{table}")
         _replace(warehouse, "record", "staged_subject")

@@ -8,11 +8,13 @@ import pyarrow as pa
 from consentry.errors import StopRun
 from consentry.identity.codes import Ints
 from consentry.identity.config import IdentityConfig
-from consentry.identity.conflicts import Partition, partition
+from consentry.identity.conflicts import Partition, judged, partition
 from consentry.identity.decisions import Decisions
+from consentry.identity.departure import stage_departures, without_merges
 from consentry.identity.graph import Graph
 from consentry.identity.protect import Shared, links, shared_values
 from consentry.identity.publish import publish, stage_people
+from consentry.identity.purposes import parts_by_purpose, stage_parts
 from consentry.identity.resolution import Resolution, report
 from consentry.identity.scope import basis
 from consentry.identity.staging import stage
@@ -23,25 +25,38 @@ from consentry.warehouse import Warehouse
 
 
 def resolve(
-    warehouse: Warehouse, config: IdentityConfig, *, run_id: str, decisions: Decisions | None = None
+    warehouse: Warehouse,
+    config: IdentityConfig,
+    *,
+    run_id: str,
+    decisions: Decisions | None = None,
+    erased: str | None = None,
+    refused: str | None = None,
 ) -> Resolution:
     """Group the records of clean.link and clean.customer into people and publish them in the identity zone.
 
     The grouping depends on the records and decisions alone, not on their order nor on former runs; former runs
     decide only which id each person keeps. What did not change since the last run, and hangs together with nothing
     that did, is not looked at. Running again on the same records changes nothing and writes no event.
+    erased: a table of record ids that are gone for good: what is known of them goes, and nobody merges because of it.
+    refused: a table of record ids that may be linked to nothing; nobody else merges because of that either.
     Raises StopRun when there is no clean.link.
     """
     if not warehouse.has("clean.link"):
         raise StopRun("There are no identifiers to resolve: the table clean.link is missing. Run the stages before.")
     prepare(warehouse)
-    graph = stage(warehouse, config, decisions)
+    graph = stage(warehouse, config, decisions, refused=refused)
+    stage_departures(warehouse, erased)
     shared = shared_values(graph, large=config.large_person)
     live = links(graph, shared.values)
-    parts = partition(graph, live)
-    found = succeed(parts.labels, former_people(warehouse))
+    parts, former = partition(graph, live), former_people(warehouse)
+    labels = without_merges(warehouse, graph, parts.labels, former, decisions)
+    if labels is not parts.labels:
+        parts = judged(graph, labels, graph.r[live], graph.v[live])
+    found = succeed(labels, former)
     stage_people(warehouse, found, linking_values(graph, live, found.cluster))
     _stage_demoted(warehouse, graph, shared, parts, found)
+    stage_parts(warehouse, parts_by_purpose(graph, live, labels, config), labels)
     publish(warehouse, run_id=run_id, basis=basis(config))
     return report(warehouse, config, run_id=run_id, looked_at=graph.records)
 

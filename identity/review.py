@@ -13,6 +13,8 @@ from consentry.warehouse import Warehouse
 
 # Names of one person less alike than this (Jaro-Winkler) are worth a look; `contradiction` parts below 0.75.
 _UNLIKE = 0.85
+# How far from the threshold of two records a likeness is still a close call.
+_NEAR = 0.15
 # The pairs of a larger person are not compared: it stands in the queue for its size.
 _PAIRED = 20
 
@@ -22,8 +24,9 @@ class Doubt:
     """One entry of the queue.
 
     code: shared_value (too many people share it), contradictory_value (its people contradict each other),
-    large_person, names_differ (one person whose names are hardly alike), merge_unheeded (a merge that unique
-    identifiers forbid). people: up to two ids. size: records or people concerned; the largest stand first.
+    large_person, names_differ (one person whose names are hardly alike), close_call (two records whose likeness lies
+    near the threshold), merge_unheeded (a merge that unique identifiers forbid). people: up to two ids. size: records
+    or people concerned; the largest stand first.
     """
 
     code: str
@@ -41,6 +44,7 @@ def review(
         *_large(warehouse, config, limit),
         *_values(warehouse, limit),
         *_names(warehouse, config, limit),
+        *_close_calls(warehouse, config, limit),
     )
 
 
@@ -101,6 +105,24 @@ def _names(warehouse: Warehouse, config: IdentityConfig, limit: int) -> Iterable
     for row in rows:
         sentence = f"Two records of person {row['person_id']} have names that are hardly alike ({row['alike']:.2f})."
         yield Doubt("names_differ", sentence, (row["person_id"],), 2)
+
+
+def _close_calls(warehouse: Warehouse, config: IdentityConfig, limit: int) -> Iterable[Doubt]:
+    if config.similar is None or not warehouse.has("identity.similar_pair"):
+        return
+    rows = warehouse.sql(
+        "SELECT s.probability, a.person_id AS one, b.person_id AS other FROM identity.similar_pair s"
+        " JOIN identity.membership a ON a.record_id = s.record_id AND a.valid_to_run IS NULL"
+        " JOIN identity.membership b ON b.record_id = s.other_id AND b.valid_to_run IS NULL"
+        " WHERE abs(s.probability - $pair) <= $near ORDER BY abs(s.probability - $pair), 2, 3 LIMIT $limit",
+        pair=config.similar.pair,
+        near=_NEAR,
+        limit=limit,
+    ).to_pylist()
+    for row in rows:
+        people = tuple(dict.fromkeys((row["one"], row["other"])))
+        are = "one person" if len(people) == 1 else "two people"
+        yield Doubt("close_call", f"Two records are alike with {row['probability']:.2f} and are {are}.", people, 2)
 
 
 def _unheeded(warehouse: Warehouse, seats: Iterable[Seat]) -> Iterable[Doubt]:

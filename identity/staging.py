@@ -14,18 +14,23 @@ from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 
 
-def stage(warehouse: Warehouse, config: IdentityConfig, decisions: Decisions | None = None) -> Graph:
-    """Write the identifiers of this run beside the published ones; return those to be looked at as a graph."""
+def stage(
+    warehouse: Warehouse, config: IdentityConfig, decisions: Decisions | None = None, *, refused: str | None = None
+) -> Graph:
+    """Write the identifiers of this run beside the published ones; return those to be looked at as a graph.
+
+    refused: a table of record ids that may be linked to nothing.
+    """
     comparable = is_comparable(warehouse, config)
     normalise(warehouse, config, into="identity.staged_canonical", known="identity.canonical" if comparable else None)
     types = _stage_types(warehouse, config)
-    _stage_identifiers(warehouse, types)
+    _stage_identifiers(warehouse, types, refused)
     _stage_subjects(warehouse, config)
     if decisions:
         decisions.stage(warehouse, "identity.staged_subject")
     else:
         stage_nothing(warehouse)
-    stage_similar(warehouse, config)
+    stage_similar(warehouse, config, refused=refused)
     stage_touched(warehouse, comparable=comparable)
     _number(warehouse)
     return read_graph(warehouse, types, config)
@@ -47,15 +52,18 @@ def _number(warehouse: Warehouse) -> None:
     )
 
 
-def _stage_identifiers(warehouse: Warehouse, types: tuple[Rule, ...]) -> None:
+def _stage_identifiers(warehouse: Warehouse, types: tuple[Rule, ...], refused: str | None) -> None:
     """Write each identifier of each record: `unlinked` says why one that is good links nobody all the same."""
     windowed = [rule.type for rule in types if rule.window_days is not None]
     seen = "epoch(max(l.seen_at))::BIGINT // 86400" if windowed else "NULL::BIGINT"
-    trust, params = _distrust(types)
+    unlinked, params = _distrust(types)
+    if refused:
+        held = f"l.record_id IN (SELECT record_id FROM {refused})"
+        unlinked = f"CASE WHEN {held} THEN 'linking_refused' ELSE {unlinked} END"
     warehouse.sql(
         "CREATE TABLE identity.staged_identifier AS"
         " SELECT l.record_id, l.source, l.type, c.canonical AS value, c.status, c.reason,"
-        f" max({trust}) AS unlinked, CASE WHEN l.type IN (SELECT unnest($windowed)) THEN {seen} END AS seen_day"
+        f" max({unlinked}) AS unlinked, CASE WHEN l.type IN (SELECT unnest($windowed)) THEN {seen} END AS seen_day"
         " FROM clean.link l JOIN identity.staged_canonical c"
         " ON c.type = l.type AND c.value = l.value AND c.region = coalesce(l.region, '')"
         " GROUP BY l.record_id, l.source, l.type, c.canonical, c.status, c.reason",

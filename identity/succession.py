@@ -11,6 +11,7 @@ from consentry.identity.codes import Flags, Ints, ints
 from consentry.identity.graph import Graph
 from consentry.identity.inherit import heirs, inherit
 from consentry.identity.scope import TOUCHED
+from consentry.identity.tables import ERASED
 from consentry.model.ids import uuid7s
 from consentry.warehouse import Warehouse
 
@@ -26,11 +27,15 @@ _FORMER = (
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The people of the runs before: their ids from the oldest, which of them are closed, and the person of each
-    record that has one, as pairs of codes."""
+    """The people of the runs before.
+
+    ids: from the oldest. closed: which of them are. erased: how many of their records are erased now. record, person:
+    the person of each record that has one, as pairs of codes.
+    """
 
     ids: list[str]
     closed: Flags
+    erased: Ints
     record: Ints
     person: Ints
 
@@ -82,13 +87,17 @@ class Succession:
 
 def former_people(warehouse: Warehouse) -> Former:
     """Read who the records of this run were before."""
-    people = warehouse.sql(f"{_FORMER} SELECT person_id, status = 'closed' AS closed FROM former ORDER BY p")
+    people = warehouse.sql(
+        f"{_FORMER} SELECT f.person_id, f.status = 'closed' AS closed, count(e.record_id) AS erased FROM former f"
+        f" JOIN last USING (person_id) LEFT JOIN {ERASED} e ON e.record_id = last.record_id GROUP BY ALL ORDER BY 1"
+    )
     pairs = warehouse.sql(
         f"{_FORMER} SELECT r.r, f.p FROM last JOIN identity.staged_record r USING (record_id)"
         " JOIN former f ON f.person_id = last.person_id"
     )
     closed = people["closed"].to_numpy().astype(np.bool_)
-    return Former(people["person_id"].to_pylist(), closed, ints(pairs["r"]), ints(pairs["p"]))
+    erased = ints(people["erased"])
+    return Former(people["person_id"].to_pylist(), closed, erased, ints(pairs["r"]), ints(pairs["p"]))
 
 
 def succeed(labels: Ints, former: Former) -> Succession:
@@ -139,8 +148,11 @@ class _Story:
         for p in self._merged().tolist():
             add("merged", names[p], ids[int(self.heir[p])], int(self.heir[p]), int(self.had[p]))
         self._tell_moves()
+        for p in np.flatnonzero(self.former.erased).tolist():
+            add("erased", names[p], None, -1, int(self.former.erased[p]))
         for p in self._gone().tolist():
-            add("closed", names[p], None, -1, 0)
+            if not self.former.erased[p]:
+                add("closed", names[p], None, -1, 0)
 
     def people(self) -> pa.Table:
         """Return the rows of people who are new or whose status changes."""
@@ -152,7 +164,7 @@ class _Story:
             (names[p], "merged" if self.parts[p] == 1 else "split", self.ids[int(self.heir[p])])
             for p in merged.tolist()
         ]
-        rows += [(names[p], "closed", None) for p in gone.tolist()]
+        rows += [(names[p], "erased" if self.former.erased[p] else "closed", None) for p in gone.tolist()]
         columns = list(zip(*rows, strict=True)) or [(), (), ()]
         fields = ("person_id", "status", "merged_into")
         return pa.table({n: pa.array(column, pa.string()) for n, column in zip(fields, columns, strict=True)})
@@ -161,7 +173,7 @@ class _Story:
         return np.flatnonzero(~self.lives & (self.heir >= 0))
 
     def _gone(self) -> Ints:
-        return np.flatnonzero((self.heir < 0) & ~self.former.closed)
+        return np.flatnonzero((self.heir < 0) & (~self.former.closed | (self.former.erased > 0)))
 
     def _tell_moves(self) -> None:
         """Note records that left a person who lives on; those that left with the most of a new person were told."""

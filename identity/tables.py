@@ -7,6 +7,8 @@ identity.demoted         type, value, reason, records, persons, since_run: value
 identity.record          record_id, source, customer, agreement, said (a hash): what the last run knew of each record
 identity.basis           sha256: the settings by which the last run grouped
 identity.bound           decision_id, kind, forced, side, record_id: what stewards decided, as the last run heeded it
+identity.golden_override override_id, record_id, field, value, said_by, why, decided_at, ended_at: values set by hand
+identity.linked_for      purpose, record_id, person_id, part: people whose records may not all be linked for a purpose
 identity.membership      record_id, person_id, valid_from_run, valid_to_run (null = current)
 identity.person          person_id, status, merged_into, created_run
 identity.identity_event  event_id, run_id, kind, person_id, other_person_id, evidence (JSON: types and counts only)
@@ -19,6 +21,8 @@ from __future__ import annotations
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON, make_table
 
+# Known records that are erased in this run.
+ERASED = "identity.staged_erased"
 _LASTING = {
     "identity.canonical": "type TEXT, value TEXT, region TEXT, canonical TEXT, status TEXT, reason TEXT",
     "identity.identifier": (
@@ -32,10 +36,18 @@ _LASTING = {
         f"event_id TEXT, run_id TEXT, kind TEXT, person_id {PERSON}, other_person_id {PERSON}, evidence TEXT"
     ),
     "identity.bound": "decision_id TEXT, kind TEXT, forced BOOLEAN, side BIGINT, record_id TEXT",
+    "identity.golden_override": (
+        "override_id TEXT, record_id TEXT, field TEXT, value TEXT, said_by TEXT, why TEXT, decided_at TEXT,"
+        " ended_at TEXT"
+    ),
+    "identity.linked_for": f"purpose TEXT, record_id TEXT, person_id {PERSON}, part BIGINT",
     "identity.demoted": "type TEXT, value TEXT, reason TEXT, records BIGINT, persons BIGINT, since_run TEXT",
 }
 STAGED = (
     "identity.staged_subject",
+    ERASED,
+    "identity.staged_affected",
+    "identity.staged_linked_for",
     "identity.staged_touched",
     "identity.staged_frontier",
     "identity.staged_judged",
@@ -57,9 +69,17 @@ STAGED = (
 
 def prepare(warehouse: Warehouse) -> None:
     """Create the lasting tables that are not there, and clear what an interrupted run left staged."""
+    create(warehouse)
+    clear(warehouse)
+
+
+def create(warehouse: Warehouse) -> None:
+    """Create the lasting tables that are not there."""
+    # Written anew by every run, so that one from an earlier version is no loss.
+    if "unlinked" not in warehouse.columns("identity.identifier"):
+        warehouse.drop("identity.identifier")
     for table, columns in _LASTING.items():
         make_table(warehouse, table, columns)
-    clear(warehouse)
 
 
 def clear(warehouse: Warehouse) -> None:

@@ -11,6 +11,7 @@ from consentry.audit import AuditLog
 from consentry.consent.gate import Gate
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
+from consentry.consent.linking import LINK_REFUSED, refuse_linking
 from consentry.consent.revision import accept_policy
 from consentry.identity.decisions import Decisions
 from consentry.pipeline.keyrings import read_keys
@@ -78,3 +79,12 @@ def decisions_of(context: Context) -> Decisions:
     versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
     keys = [ring.key("identity", "record", "decision", version=version) for version in versions]
     return Decisions(context.store, keys)
+
+
+def refused_table(context: Context) -> str | None:
+    """Write who refused to have their records linked, and return the table; None when the job asks nobody."""
+    purpose = context.loaded.job.identity.linking.consent
+    if purpose is None:
+        return None
+    refuse_linking(context.warehouse, context.ledger, purpose=purpose, as_of=context.as_of)
+    return LINK_REFUSED

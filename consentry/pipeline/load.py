@@ -145,6 +145,7 @@ def load_job(path: Path) -> Loaded:
         _check_syncs(document, job, segments, faults)
     if policy:
         _check_targets(document, job, policy, faults)
+        _check_linking(document, job, policy, faults)
     faults.check()
     assert policy is not None and profile is not None
     return Loaded(
@@ -301,6 +302,24 @@ def _check_syncs(document: Document, job: Job, segments: tuple[Segment, ...], fa
     for is_error, sentence in crowded(syncs, job.segment_limits).values():
         if is_error:
             faults.add(document.path, document.line(("syncs",)), sentence)
+
+
+def _check_linking(document: Document, job: Job, policy: Policy, faults: Faults) -> None:
+    """Hold what `identity.linking` names against the job and the policy."""
+    linking, where = job.identity.linking, ("identity", "linking")
+    named: dict[str, tuple[str, ...]] = {
+        name: ("purposes", source) for source, names in linking.purposes.items() for name in names
+    }
+    if linking.consent:
+        named[linking.consent] = ("consent",)
+    for name, at in named.items():
+        if name not in policy.purposes:
+            sentence = f"The policy has no purpose {name!r}{did_you_mean(name, policy.purposes) or '.'}"
+            faults.add(document.path, document.line((*where, *at)), sentence)
+    for source in linking.purposes:
+        if source not in job.sources:
+            sentence = f"The job has no source {source!r}{did_you_mean(source, job.sources) or '.'}"
+            faults.add(document.path, document.line((*where, "purposes", source)), sentence)
 
 
 def _check_targets(document: Document, job: Job, policy: Policy, faults: Faults) -> None:

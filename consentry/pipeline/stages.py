@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
-from consentry.consent.erased import set_aside_erased
+from consentry.consent.erased import SET_ASIDE, set_aside_erased
 from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.pipeline.agreement import watch_sources
 from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
 from consentry.pipeline.consenting import rows_for_ledger, told
-from consentry.pipeline.context import Context, decisions_of
+from consentry.pipeline.context import Context, decisions_of, refused_table
 from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
 from consentry.pipeline.inspect import versions_ending
@@ -247,7 +247,14 @@ def merge(context: Context) -> Result:
     write_canonical(context.warehouse, context.loaded.job)
     erased = set_aside_erased(context.warehouse, context.ledger, run_id=context.run_id)
     config = context.loaded.job.identity
-    found = resolve(context.warehouse, config, run_id=context.run_id, decisions=decisions_of(context))
+    found = resolve(
+        context.warehouse,
+        config,
+        run_id=context.run_id,
+        decisions=decisions_of(context),
+        erased=SET_ASIDE if erased else None,
+        refused=refused_table(context),
+    )
     golden(context.warehouse, config, run_id=context.run_id)
     disagreements = watch_sources(context)
     context.audit.append(

@@ -9,6 +9,7 @@ import pytest
 from consentry.errors import ConfigError, StopRun
 from consentry.identity.config import IdentityConfig
 from consentry.identity.golden import golden
+from consentry.identity.overrides import end_override, override
 from consentry.testing.identity_records import Record, ids, run
 from consentry.warehouse import DuckDBWarehouse
 
@@ -97,3 +98,25 @@ def test_it_says_when_resolve_has_not_run(warehouse: DuckDBWarehouse) -> None:
 def test_a_rule_for_no_field_is_a_fault(warehouse: DuckDBWarehouse) -> None:
     with pytest.raises(ConfigError, match="did you mean 'city'"):
         build(warehouse, ann("crm:1"), fields={"citty": {"order": ["recency"]}})
+
+
+def test_a_verified_value_beats_a_newer_one_of_the_same_trust(warehouse: DuckDBWarehouse) -> None:
+    checked = ann("crm:1", day=1, city="Bath", given_name="true")
+    newer = ann("crm:2", day=9, city="Ely", given_name="false")
+    assert build(warehouse, checked, newer, fields={"city": {"verified": "given_name"}})["city"] == "Bath"
+    assert build(warehouse, checked, newer)["city"] == "Ely"
+    with pytest.raises(ConfigError, match=r"fields\.city\.verified: .* 'citi'; did you mean 'city'"):
+        build(warehouse, checked, fields={"city": {"verified": "citi"}})
+
+
+def test_what_a_steward_set_stays_with_the_record_and_is_marked_as_theirs(warehouse: DuckDBWarehouse) -> None:
+    records = ann("crm:1", trust=3, city="Bath"), ann("shop:1", city="Ely")
+    build(warehouse, *records)
+    person = ids(warehouse)["crm:1"]
+    override(warehouse, IdentityConfig(), person, "city", "Wells", by="Sam", why="a letter came back")
+    for _ in range(2):
+        assert build(warehouse, *records)["city"] == "Wells"
+        [source] = warehouse.sql("SELECT record_id, source FROM identity.golden_source").to_pylist()
+        assert tuple(source.values()) == ("crm:1", "steward")
+    assert end_override(warehouse, person, "city") == 1
+    assert build(warehouse, *records)["city"] == "Bath"

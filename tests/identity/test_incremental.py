@@ -15,7 +15,7 @@ from consentry.identity.decisions import Decisions
 from consentry.identity.resolution import Resolution
 from consentry.identity.resolve import resolve
 from consentry.store import Store
-from consentry.testing.identity_records import Record, fill, groups, ids, run
+from consentry.testing.identity_records import Record, Values, fill, groups, ids, run
 from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
@@ -98,6 +98,7 @@ def test_the_feed_goes_on_from_the_last_event_that_was_read(warehouse: DuckDBWar
     assert [event["kind"] for event in changes_since(warehouse, rest[-1]["event_id"])] == ["merged"]
 
 
+State = tuple[dict[str, Values], str | None]
 NAMES = st.sampled_from([None, "Ann", "Robert", "Mary"])
 IDS = st.fixed_dictionaries(
     {},
@@ -111,7 +112,7 @@ RECORDS = st.dictionaries(st.sampled_from(["crm:1", "crm:2", "crm:3", "shop:1", 
                           st.tuples(IDS, NAMES), min_size=1)  # fmt: skip
 
 
-def built(state: Mapping[str, tuple[dict[str, object], str | None]]) -> list[Record]:
+def built(state: Mapping[str, State]) -> list[Record]:
     return [
         Record(record, ids, columns={"given_name": name, "family_name": "Lee"}) for record, (ids, name) in state.items()
     ]
@@ -125,7 +126,7 @@ def demoted(warehouse: DuckDBWarehouse) -> set[tuple[object, ...]]:
 @settings(max_examples=12, deadline=None)
 @given(states=st.lists(RECORDS, min_size=2, max_size=4), config=st.sampled_from([EMPTY, TIGHT]))
 def test_any_history_of_changes_gives_what_one_run_over_the_last_state_gives(
-    states: list[dict[str, tuple[dict[str, object], str | None]]], config: IdentityConfig
+    states: list[dict[str, State]], config: IdentityConfig
 ) -> None:
     # Records that nobody changes, so that every run looks at a part only.
     rest = [mail(f"rest:{n}", f"p{n // 2}") for n in range(60)]
