@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from consentry.cli.inspecting import JobArgument
 from consentry.cli.output import Output, OutputOption, console, emit, table
+from consentry.errors import ConfigError
 from consentry.pipeline import stewarding
+from consentry.pipeline.erasing import erase_person
+from consentry.pipeline.evaluating import evaluated, sampled
 from consentry.pipeline.load import load_job
 
 app = typer.Typer(help="See why records are one person, and decide otherwise.", no_args_is_help=True)
@@ -16,6 +21,12 @@ PersonArgument = Annotated[str, typer.Argument(help="A person id; an old one lea
 ByOption = Annotated[str, typer.Option("--by", help="Who decides this; stands in the audit log.", show_default=False)]
 WhyOption = Annotated[str, typer.Option("--why", help="The reason; kept with the decision.", show_default=False)]
 LATER = "The next run heeds it."
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands of this module."""
+    root.add_typer(app, name="identity")
+    root.command("erase")(erase_command)
 
 
 @app.callback()
@@ -129,6 +140,40 @@ def _show_decisions(found: list[dict[str, Any]]) -> None:
     console.print(shown)
 
 
+@app.command("override")
+def override_command(
+    job: JobArgument,
+    person: PersonArgument,
+    field: Annotated[str, typer.Option(help="The field of the golden record.", show_default=False)],
+    by: ByOption,
+    why: WhyOption,
+    value: Annotated[str | None, typer.Option(help="The value; `-` reads it from standard input.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="Let the records decide again.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Set a field of a golden record by hand; it stays with the person through every later run."""
+    if end == (value is not None):
+        raise ConfigError("Give either --value, or --end.")
+    told = sys.stdin.readline().strip() if value == "-" else value
+    found = stewarding.set_field(load_job(job), person, field, told, by=by, why=why)
+    words = f"The records decide over {field} again." if end else f"{field} is set by hand."
+    emit(output, found, lambda: console.print(f"{words} {LATER}", style="green", markup=False))
+
+
+@app.command("overrides")
+def overrides_command(job: JobArgument, output: OutputOption = Output.text) -> None:
+    """List the fields that were set by hand, without their values."""
+    found = stewarding.fields_set(load_job(job))
+    emit(output, found, lambda: _show_overrides(found["overrides"]))
+
+
+def _show_overrides(found: list[dict[str, Any]]) -> None:
+    shown = table("Set by hand", "person", "field", "by", "when", "why")
+    for one in found:
+        shown.add_row(one["person_id"], one["field"], one["said_by"], one["decided_at"][:10], one["why"])
+    console.print(shown)
+
+
 @app.command("review")
 def review_command(
     job: JobArgument,
@@ -175,3 +220,66 @@ def resolve_command(job: JobArgument, person: PersonArgument, output: OutputOpti
     """Say under which id a person is kept today."""
     found = stewarding.resolved(load_job(job), person)
     emit(output, found, lambda: console.print(found["person_id"], markup=False, highlight=False))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    job: JobArgument,
+    labels: Annotated[Path | None, typer.Option(help="Who is who: CSV or JSON lines of record_id, person.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write an HTML page to this file.")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="Draw people for a clerk into this CSV file instead; --labels reads it back.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="With --sample: how many people to draw.")] = 200,
+    seed: Annotated[int, typer.Option(help="With --sample: the same seed draws the same people.")] = 1,
+    output: OutputOption = Output.text,
+) -> None:
+    """Say how good the people are: against labels, and by sizes, conflicts, churn and order without any."""
+    loaded = load_job(job)
+    if sample:
+        drawn = sampled(loaded, sample, size=size, seed=seed)
+        words = f"{drawn['draws']} people with {drawn['records']} records stand in {sample}. Fill in the column person."
+        emit(output, drawn, lambda: console.print(words, markup=False, highlight=False))
+        return
+    found = evaluated(loaded, labels, out)
+    emit(output, found, lambda: _show_evaluation(found))
+
+
+def _show_evaluation(found: dict[str, Any]) -> None:
+    scored = found.get("labels", {})
+    shown = table("Against labels", "measure", "#precision", "#recall", "#F1")
+    for name in ("pairwise", "b_cubed", "exact_clusters"):
+        if name in scored:
+            shown.add_row(name, *(f"{scored[name][key]:.4f}" for key in ("precision", "recall", "f1")))
+    if shown.row_count:
+        console.print(shown)
+    for name, one in scored.get("intervals", {}).items():
+        words = f"{name}: {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}, of {one['of']:,})"
+        console.print(words, highlight=False)
+    conflicts, order = found["conflicts"], found["order"]
+    console.print(f"{found['records']:,} records are {found['people']:,} people.")
+    console.print(f"{conflicts['conflicting']:,} people hold conflicting unique ids ({conflicts['rate']:.2%}).")
+    differ = f"{order['differ']:,} records have other companions." if order["checked"] else order["why"]
+    console.print(f"In another order: {differ}")
+    for row in found["churn"][-3:]:
+        console.print(f"{row['run_id']}: the person of {row['changed']:,} records changed ({row['rate']:.2%}).")
+
+
+def erase_command(
+    job: JobArgument,
+    approved_by: Annotated[str, typer.Option(help="Who decided it; stands in the audit log.", show_default=False)],
+    person: Annotated[str | None, typer.Option(help="The person's id.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="With --value: the identifier type, e.g. email.")] = None,
+    value: Annotated[str | None, typer.Option(help="The identifier; `-` reads it from standard input.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Erase a person: suppress their identifiers, delete their records; destinations follow with the next run."""
+    if not person and not (by and value):
+        raise ConfigError("Say whom: --person ID, or --by TYPE --value VALUE.")
+    told = sys.stdin.readline().strip() if value == "-" else value
+    found = erase_person(load_job(job), person=person, kind=by or "", value=told or "", by=approved_by)
+    words = (
+        f"Person {found['person_id']} is erased: {found['records']:,} records, {found['rows']:,} landed rows, "
+        f"{found['suppressed']:,} identifiers suppressed. Run the job: destinations follow."
+    )
+    emit(output, found, lambda: console.print(words, markup=False, highlight=False))

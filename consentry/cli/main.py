@@ -43,13 +43,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, watching, consenting, modelling, sandboxing):
+for module in (starting, inspecting, running, watching, consenting, identifying, modelling, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(contracting.app, name="contract")
-app.add_typer(identifying.app, name="identity")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
 app.add_typer(modelling.app, name="model")

@@ -116,7 +116,7 @@ def _customers(warehouse: Warehouse, job: Job) -> Iterable[str]:
             continue
         columns = _customer_columns(stream)
         selected = [
-            f"{_record_id(source, stream)} AS record_id",
+            f"{record_sql(source, stream)} AS record_id",
             f"'{source}' AS source",
             f"{job.sources[source].trust} AS trust",
             f"{_instant(stream.updated_at)} AS updated_at",
@@ -134,7 +134,7 @@ def _links(warehouse: Warehouse, job: Job) -> Iterable[str]:
         if not warehouse.has(stream_table("clean", source, name)):
             continue
         found = standing_of(warehouse, source, name, stream)
-        parts = {found.living: _record_id(source, stream)}
+        parts = {found.living: record_sql(source, stream)}
         if found.merged and stream.entity == "customer":
             # What identified a record that was merged away identifies the one that took its place.
             parts[found.merged] = f"'{source}:' || _stands_for_it"
@@ -168,8 +168,8 @@ def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
             for prop, kind in job.events[event].items()
         ]
         selected = [
-            f"{_key(stream)} AS event_id",
-            f"{_record_id(source, stream)} AS record_id",
+            f"{key_sql(stream)} AS event_id",
+            f"{record_sql(source, stream)} AS record_id",
             f"{_instant(stream.occurred_at)} AS occurred_at",
             *properties,
         ]
@@ -196,17 +196,18 @@ def _property(stream: StreamBlock, name: str, columns: Mapping[str, str]) -> str
     return quoted(name) if name in columns else "NULL"
 
 
-def _key(stream: StreamBlock) -> str:
+def key_sql(stream: StreamBlock) -> str:
+    """Write the SQL of a row's key, as text."""
     return " || '|' || ".join(f"CAST({quoted(column)} AS TEXT)" for column in stream.primary_key)
 
 
-def _record_id(source: str, stream: StreamBlock) -> str:
+def record_sql(source: str, stream: StreamBlock) -> str:
     """Name the record whose identifiers these are: the customer's own key, or the subject of an event.
 
     An event's subject is the set of identifiers it came with, hashed so that a record id shows none of them.
     """
     if stream.entity == "customer":
-        return f"'{source}:' || {_key(stream)}"
+        return f"'{source}:' || {key_sql(stream)}"
     named = ", ".join(
         f"'{kind}=' || CAST({quoted(identifier.column)} AS TEXT)"
         for kind, identifier in sorted(stream.identifiers.items())

@@ -12,7 +12,9 @@ from consentry.identity.aliases import resolve_alias
 from consentry.identity.changes import changes_since
 from consentry.identity.decisions import Decision, Kind
 from consentry.identity.explain import explain
+from consentry.identity.overrides import end_override, override, overrides
 from consentry.identity.review import review
+from consentry.identity.tables import create
 from consentry.identity.waterfall import waterfall
 from consentry.pipeline.context import Context, decisions_of, opened
 from consentry.pipeline.load import Loaded
@@ -29,6 +31,7 @@ def stewarding(loaded: Loaded) -> Iterator[Context]:
     with opened(loaded, Silent()) as context:
         if not context.warehouse.has(_MEMBERSHIP):
             raise ConfigError(f"The job {loaded.job.job} has not merged any records yet. Run it first.")
+        create(context.warehouse)
         yield context
 
 
@@ -109,6 +112,25 @@ def decided(loaded: Loaded) -> dict[str, Any]:
         ledger = decisions_of(context)
         holding = {one.decision_id for one in ledger.holding()}
         return {"decisions": [{**_told(one), "holds": one.decision_id in holding} for one in ledger.listed()]}
+
+
+def set_field(loaded: Loaded, person: str, field: str, value: str | None, *, by: str, why: str) -> dict[str, Any]:
+    """Set a field of a golden record by hand, or with no value let the records decide again."""
+    with stewarding(loaded) as context:
+        warehouse, today = context.warehouse, _known(context, person)
+        if value is None:
+            ended = end_override(warehouse, today, field)
+            context.audit.append("identity.override_ended", person=today, field=field, by=by, counts={"ended": ended})
+            return {"person_id": today, "field": field, "ended": ended}
+        made = override(warehouse, loaded.job.identity, today, field, value, by=by, why=why)
+        context.audit.append("identity.overridden", override=made, person=today, field=field, by=by)
+        return {"person_id": today, "field": field, "override_id": made}
+
+
+def fields_set(loaded: Loaded) -> dict[str, Any]:
+    """Return the fields that stewards set by hand, without their values."""
+    with stewarding(loaded) as context:
+        return {"overrides": overrides(context.warehouse)}
 
 
 def queue(loaded: Loaded, limit: int) -> dict[str, Any]:

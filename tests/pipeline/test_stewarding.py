@@ -89,6 +89,29 @@ def _both(*records: str) -> list[str]:
     return [word for record in records for word in ("--record", record)]
 
 
+def test_a_field_set_by_hand_stays_until_it_is_ended(tiny: TinyJob) -> None:
+    tiny.write_people(range(3))
+    again(tiny)
+    person = person_of(tiny, "crm:1")
+    ask("override", tiny.path, person, "--field", "given_name", "--value", "Mabel", *SAID)
+    for name, words in (("Mabel", None), ("Mabel", ["--end"]), ("CanaryBryn", None)):
+        again(tiny)
+        assert golden_of(tiny, person) == name
+        if words:
+            assert [one["field"] for one in ask("overrides", tiny.path)["overrides"]] == ["given_name"]
+            ask("override", tiny.path, person, "--field", "given_name", *words, *SAID)
+    call = ("override", tiny.path, person, *SAID, "--field")
+    assert "no field 'givn_name'; did you mean 'given_name'" in refusal(*call, "givn_name", "--value", "x")
+    assert "holds INTEGER, and the value is none" in refusal(*call, "age", "--value", "old")
+    assert "identifies people" in refusal(*call, "email", "--value", "x@example.com")
+
+
+def golden_of(tiny: TinyJob, person: str) -> str:
+    with stewarding(load_job(tiny.path)) as context:
+        query = "SELECT given_name FROM identity.golden WHERE person_id = $person"
+        return context.warehouse.sql(query, person=person)["given_name"][0].as_py()
+
+
 def test_wrong_words_are_answered_with_a_sentence_and_a_remedy(tiny: TinyJob) -> None:
     assert "has not run yet" in refusal("review", tiny.path)
     tiny.write_people(range(3))

@@ -1,0 +1,102 @@
+"""Write the evaluation of identity as one HTML page that needs nothing else: no script, no font, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from typing import Any
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #777; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; } th, td { padding: .25rem .8rem; text-align: left; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } tr { border-bottom: 1px solid var(--line); }
+.tiles { display: flex; flex-wrap: wrap; gap: 1rem; } .tile { border: 1px solid var(--line); border-radius: .5rem;
+padding: .6rem 1rem; min-width: 9rem; } .tile b { display: block; font-size: 1.6rem; } .soft { color: var(--soft); }
+rect { fill: var(--bar); } text { fill: currentColor; font-size: 13px; }
+"""
+
+
+def identity_report(found: Mapping[str, Any], *, job: str, made_at: str) -> str:
+    """Return the page for what `evaluate` found."""
+    title = f"People of {escape(job)}"
+    body = "".join(_parts(found, title, made_at))
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _parts(found: Mapping[str, Any], title: str, made_at: str) -> Iterator[str]:
+    yield f'<h1>{title}</h1><p class="soft">Made {escape(made_at)}. No identifier of anybody is on this page.</p>'
+    conflicts, order = found["conflicts"], found["order"]
+    tiles = {
+        "records": f"{found['records']:,}",
+        "people": f"{found['people']:,}",
+        "hold conflicting ids": f"{conflicts['rate']:.2%}",
+        "differ in another order": f"{order['differ']:,}" if order["checked"] else "not checked",
+    }
+    yield f'<div class="tiles">{"".join(_tile(name, number) for name, number in tiles.items())}</div>'
+    if "labels" in found:
+        yield from _labels(found["labels"])
+    yield "<h2>People by customer records</h2>" + _bars(found["sizes"])
+    yield "<h2>What links them</h2>" + _table(
+        ("type", "values that link", "values that no longer link"),
+        ((row["type"], row["linking"], row["demoted"]) for row in found["evidence"]),
+    )
+    yield "<h2>Records whose person changed, by run</h2>" + _table(
+        ("run", "known before", "changed", "share"),
+        ((row["run_id"], row["known"], row["changed"], f"{row['rate']:.2%}") for row in found["churn"]),
+    )
+    yield "<h2>The largest people</h2>" + _table(
+        ("person", "customer records", "all records"),
+        ((row["person_id"], row["customers"], row["records"]) for row in found["largest"]),
+    )
+
+
+def _labels(labels: Mapping[str, Any]) -> Iterator[str]:
+    unknown = f", {labels['unknown']:,} labelled records are unknown to the job" if labels["unknown"] else ""
+    yield f"<h2>Against labels</h2><p>{labels['records']:,} records compared{unknown}.</p>"
+    scores = [(name, labels[name]) for name in ("pairwise", "b_cubed", "exact_clusters") if name in labels]
+    if scores:
+        yield _table(
+            ("measure", "precision", "recall", "F1"),
+            ((name, *(f"{score[key]:.4f}" for key in ("precision", "recall", "f1"))) for name, score in scores),
+        )
+        yield f"<p>{labels['mixed_people']:,} people mix several, {labels['scattered_people']:,} are scattered.</p>"
+    yield _table(
+        ("estimate", "value", "95% interval", "rests on"),
+        (
+            (name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}", one["of"])
+            for name, one in labels["intervals"].items()
+        ),
+    )
+
+
+def _tile(name: str, number: str) -> str:
+    return f'<div class="tile"><b>{escape(number)}</b>{escape(name)}</div>'
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    head = "".join(f"<th{'' if n == 0 else ' class=n'}>{escape(text)}</th>" for n, text in enumerate(heads))
+    body = "".join(f"<tr>{''.join(_cell(n, value) for n, value in enumerate(row))}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(place: int, value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return f"<td{'' if place == 0 else ' class=n'}>{escape(text)}</td>"
+
+
+def _bars(counts: Mapping[str, int]) -> str:
+    most = max(counts.values(), default=1)
+    rows = "".join(
+        f'<text x="0" y="{n * 24 + 16}">{escape(name)}</text>'
+        f'<rect x="90" y="{n * 24 + 4}" width="{400 * count / most:.1f}" height="16" rx="2"/>'
+        f'<text x="{96 + 400 * count / most:.1f}" y="{n * 24 + 16}">{count:,}</text>'
+        for n, (name, count) in enumerate(counts.items())
+    )
+    return f'<svg role="img" width="600" height="{len(counts) * 24 + 8}">{rows}</svg>'
