@@ -39,20 +39,28 @@ def stage_similar(warehouse: Warehouse, config: IdentityConfig, *, refused: str 
     rules = config.similar
     if rules is None or not warehouse.has("clean.customer"):
         return
-    held = f" WHERE record_id NOT IN (SELECT record_id FROM {refused})" if refused else ""
-    warehouse.sql(
-        f"CREATE OR REPLACE TABLE {RECORDS} AS SELECT record_id, min(source) AS source,"
-        f" row_number() OVER (ORDER BY record_id) - 1 AS r FROM clean.customer{held} GROUP BY record_id"
-    )
-    columns = columns_of(rules, list(warehouse.columns("clean.customer")))
+    columns, query = stage_customers(warehouse, rules, refused=refused)
     if columns and warehouse.count(RECORDS) > 1:
-        found = evidence(warehouse, rules, columns, _query(columns))
+        found = evidence(warehouse, rules, columns, query)
         guards = _guards(warehouse, config, rules, found)
         labels = cluster(found.pairs, warehouse.count(RECORDS), cut=rules.cut, pair=rules.pair, guards=guards)
         _write_groups(warehouse, labels)
         _write_report(warehouse, found)
     for table in (*STAGED, RECORDS, _GROUPS):
         warehouse.drop(table)
+
+
+def stage_customers(
+    warehouse: Warehouse, rules: SimilarRules, *, refused: str | None = None
+) -> tuple[dict[str, str], str]:
+    """Number the customer records; return the column of each meaning, and the query that reads them."""
+    held = f" WHERE record_id NOT IN (SELECT record_id FROM {refused})" if refused else ""
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {RECORDS} AS SELECT record_id, min(source) AS source,"
+        f" row_number() OVER (ORDER BY record_id) - 1 AS r FROM clean.customer{held} GROUP BY record_id"
+    )
+    columns = columns_of(rules, list(warehouse.columns("clean.customer")))
+    return columns, _query(columns)
 
 
 def _query(columns: dict[str, str]) -> str:

@@ -112,10 +112,7 @@ def load(path: Path) -> Model:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        settings = content.get("settings", content)
-        comparisons = tuple(_read_comparison(item) for item in settings["comparisons"])
-        prior = settings.get("probability_two_random_records_match")
-        model = Model(comparisons, prior, str(content.get("version", "own")))
+        model = read_settings(content.get("settings", content), version=str(content.get("version", "own")))
     except OSError:
         raise ConfigError(f"There is no model at {path}. Train one, or leave out 'identity.similar.model'.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,6 +120,12 @@ def load(path: Path) -> Model:
             f"{path} is not a model of consentry or Splink ({type(error).__name__}: {error}). Train it again."
         ) from None
     return model
+
+
+def read_settings(settings: Mapping[str, Any], *, version: str) -> Model:
+    """Read Splink's settings, trained or not."""
+    comparisons = tuple(_read_comparison(item) for item in settings["comparisons"])
+    return Model(comparisons, settings.get("probability_two_random_records_match"), version)
 
 
 def _comparison(role: Role, both_names: bool) -> Comparison:

@@ -85,6 +85,11 @@ def gamma_sql(comparison: Comparison) -> str:
     return f"CASE {' '.join(cases)} END"
 
 
+def least_bits(records: int) -> float:
+    """Return the weight below which a pair is unlikely even if every record had eight duplicates."""
+    return math.log2(max(records, 16) / 16) - 8
+
+
 def fit_prior(weight: Floats, records: int) -> float:
     """Return the probability that two records at random are one person, such that the scores add up to it.
 

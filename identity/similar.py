@@ -14,14 +14,11 @@ from consentry.identity.codes import Ints
 from consentry.identity.linkage import Guards, Pairs, cluster
 from consentry.identity.model import Model, load, people
 from consentry.identity.roles import COLUMNS
-from consentry.identity.score import fit_prior, probability, score
+from consentry.identity.score import fit_prior, least_bits, probability, score
 from consentry.identity.similar_config import SimilarRules
 from consentry.identity.strangers import fit_strangers
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import DuckDBWarehouse, Warehouse
-
-# Pairs below these odds, even if every record had eight duplicates, have no say in any group.
-_LEAST_BITS = -8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def evidence(warehouse: Warehouse, rules: SimilarRules, columns: Mapping[str, st
     left_out = stage_pairs(warehouse, roles, rules)
     records = warehouse.count(FEATURES)
     compared = warehouse.count(PAIRS)
-    scored = score(warehouse, model, least=_LEAST_BITS + np.log2(max(records, 16) / 16))
+    scored = score(warehouse, model, least=least_bits(records))
     prior = model.prior if rules.model and model.prior else fit_prior(scored.weight, records)
     warehouse.drop(PAIRS)
     chance = np.where(scored.household > 0, 0.0, probability(scored.weight, prior))

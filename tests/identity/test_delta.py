@@ -1,0 +1,53 @@
+"""A new record gets the score that it would get in a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from consentry.identity.delta import build_index, meet
+from consentry.identity.roles import ROLES
+from consentry.identity.similar import look
+from consentry.identity.similar_config import SimilarRules
+from consentry.testing.hard_customers import hard_customers
+from consentry.warehouse import DuckDBWarehouse
+
+COLUMNS = {name: name for name in ROLES if name not in ("national_id", "birth_place", "occupation")}
+
+
+def test_copies_of_known_records_score_as_in_a_batch() -> None:
+    table, rules = hard_customers(1_500, seed=3), SimilarRules()
+    found = look(DuckDBWarehouse(threads=2), table, COLUMNS, rules=rules)
+    warehouse = DuckDBWarehouse(threads=2)
+    rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
+    warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
+    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    batch = dict(
+        zip(
+            zip(found.pairs.left.tolist(), found.pairs.right.tolist(), strict=True),
+            found.pairs.probability,
+            strict=True,
+        )
+    )
+    seen = 0
+    for record in (5, 77, 700):
+        new = meet(index, table.slice(record, 1))
+        assert new.right.tolist() == [index.records] * len(new.right)
+        scores = dict(zip(new.left.tolist(), new.probability.tolist(), strict=True))
+        for (one, other), expected in batch.items():
+            if record in (one, other):
+                assert scores[one + other - record] == pytest.approx(expected, abs=1e-9)
+                seen += 1
+    assert seen
+
+
+def test_a_record_like_no_other_meets_nobody() -> None:
+    table, rules = hard_customers(300, seed=3), SimilarRules()
+    warehouse = DuckDBWarehouse(threads=2)
+    found = look(warehouse, table, COLUMNS, rules=rules)
+    rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
+    warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
+    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    odd = pa.table({name: ["qqqq"] for name in COLUMNS})
+    assert meet(index, odd).probability.max(initial=0.0) < 0.01
