@@ -293,16 +293,14 @@ def _is_such_text(built: Built, item: str) -> bool:
         case "str_contains":
             return bool(text.str.contains(it["pattern"])[0])
         case "str_startswith":
-            return item.startswith(it["string"])
+            return item.startswith(str(it["string"]))
         case "str_endswith":
-            return item.endswith(it["string"])
+            return item.endswith(str(it["string"]))
         case _:
             exact, length = it.get("exact_value"), len(item)
-            return (
-                length == exact
-                if exact is not None
-                else it.get("min_value", 0) <= length <= it.get("max_value", length)
-            )
+            if exact is not None:
+                return bool(length == exact)
+            return bool(it.get("min_value", 0) <= length <= it.get("max_value", length))
 
 
 def _inside(found: tuple[Any, bool, Any, bool], item: Any) -> bool:

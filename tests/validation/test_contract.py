@@ -30,15 +30,17 @@ columns:
     rules: {in_range: {rule_id: adult, severity: quarantine}}
     impute: {method: median, by: [tier]}
     serve: imputed
-  tier: {dtype: String, nullable: true, checks: {isin: [gold, silver], str_length: {max_value: 6}}}
+  tier: {dtype: String, nullable: true, checks: {isin: [gold, silver], str_length: {max_value: 6}}, typos: {times: 5}}
   share: {dtype: Float64, nullable: true, parse: [percent]}
   amount: {dtype: "Decimal(12, 2)", nullable: true}
-  joined: {dtype: Date, parse: [{date_formats: ["%d.%m.%Y"]}]}
+  joined: {dtype: Date, depends_on: [{on: id}, {on: [tier, age], rows: 4}], parse: [{date_formats: ["%d.%m.%Y"]}]}
   seen: {dtype: Datetime, nullable: true, parse: [{timestamp: {zone: Europe/Berlin}}]}
   active: {dtype: Boolean, parse: [{boolean: {true: ["ja"], false: ["nein"]}}], when: {tier: gold}}
 unique: [id, tier]
 rules:
   - {compare: [id, "!=", tier], rule_id: differs}
+  - {expression: "share * 2 < amount", when: {active: true}, sentence: The share is too large.}
+watch: {agreement: fail, max_disagree: {tier: 0.1}}
 """
 
 
@@ -48,6 +50,7 @@ def test_every_key_is_understood(contract: Make) -> None:
     assert by_id["adult"].severity == "quarantine"
     assert by_id["age.not_equal_to" if "age.not_equal_to" in by_id else "age.ne"].severity == "warn"
     assert {"person.missing", "person.unique", "unique(id, tier)", "differs"} <= set(by_id)
+    assert {"tier.typos", "joined.by.id", "joined.by.tier,age", "row(share * 2 < amount)"} <= set(by_id)
     assert served_columns(found) == {"age": "imputed"}
 
 
