@@ -23,6 +23,9 @@ _READERS: Mapping[Kind, Callable[[Sent], Iterator[Row]]] = {
     "gpc": iab.gpc,
 }
 
+# The kinds that need no setting of their own.
+KINDS = tuple(kind for kind in _READERS if kind != "tcf")
+
 
 def read_signal(row: Mapping[str, object], block: SignalBlock, policy: Policy) -> Iterator[Row]:
     """Yield the rows of the ledger that one payload comes to; row: canonical consent columns and `payload`.

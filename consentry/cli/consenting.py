@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvicorn
 
 from consentry.cli.inspecting import JobArgument
 from consentry.cli.output import Output, OutputOption, console, emit, table
@@ -23,6 +24,7 @@ from consentry.pipeline import privacy
 from consentry.pipeline.anonymity import anonymity, anonymity_of_file
 from consentry.pipeline.keyrings import open_tokens, rotate_keys, show_keys
 from consentry.pipeline.leaks import leak_scan
+from consentry.pipeline.listening import listener
 from consentry.pipeline.load import load_job
 
 consent_app = typer.Typer(help="See and take in what people said about their data.", no_args_is_help=True)
@@ -111,6 +113,21 @@ def import_command(
     words = f"{found['new']:,} new, {found['duplicate']:,} known already"
     refused = ", ".join(f"{code} {n}" for code, n in found["refused"].items())
     emit(output, found, lambda: console.print(words + (f"; refused: {refused}" if refused else "")))
+
+
+@consent_app.command("listen")
+def listen_command(
+    job: JobArgument,
+    host: Annotated[str, typer.Option(help="Where to listen; put TLS before anything but this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.")] = 8741,
+    secret: Annotated[
+        str, typer.Option("--secret-variable", help="The environment variable with the secret of the signatures.")
+    ] = "CONSENTRY_WEBHOOK_SECRET",
+) -> None:
+    """Take signed consent events in over HTTP; a running job heeds a withdrawal with its next batch."""
+    app = listener(load_job(job), variable=secret)
+    console.print(f"Listening on http://{host}:{port}/consents; Ctrl-C ends it.", highlight=False)
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
 
 @consent_app.command("export")
