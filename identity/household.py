@@ -29,13 +29,15 @@ def household_sql(columns: set[str]) -> str:
     return (
         f"CASE WHEN {_numbered(columns)} THEN {NOBODY}"
         f" WHEN {_neighbours(columns)} AND coalesce({other} AND NOT {born}, false) THEN {APART}"
-        f" WHEN NOT ({' OR '.join(shared)}) THEN {NOBODY}"
+        f" WHEN NOT ({' OR '.join(shared)}) THEN CASE WHEN {_neighbours(columns)} AND {named} IS NULL"
+        f" AND {born} IS NULL THEN {NOTHING} ELSE {NOBODY} END"
         f" WHEN coalesce(NOT {born}, false) AND NOT coalesce({_similar(0.92)}, false) THEN {APART}"
-        f" WHEN coalesce({other}, false) AND NOT coalesce({strictly}, false) THEN {APART}"
+        f" WHEN coalesce({other}, false) AND ({_mailboxes(columns)} OR {_phones(columns)} OR NOT"
+        f" coalesce({strictly}, false)) THEN {APART}"
         f" WHEN NOT coalesce({_similar(1)} OR {_swapped(columns)} OR {born}, false)"
         f" AND {_mailboxes(columns)} THEN {APART}"
         f" WHEN coalesce({other} AND NOT ({_similar(0.7)} AND {strictly}), false) THEN {NOTHING}"
-        f" WHEN NOT coalesce({named}, false) AND NOT coalesce({born}, false) THEN {NOTHING} ELSE {NOBODY} END"
+        f" WHEN NOT coalesce({named}, false) AND NOT coalesce({strictly}, false) THEN {NOTHING} ELSE {NOBODY} END"
     )
 
 
@@ -85,6 +87,13 @@ def _mailboxes(columns: set[str]) -> str:
     if "email" not in columns:
         return "false"
     return 'coalesce(levenshtein("email_l", "email_r") > 2, false)'
+
+
+def _phones(columns: set[str]) -> str:
+    """Write when each has a phone of their own."""
+    if "phone" not in columns:
+        return "false"
+    return 'coalesce(levenshtein("phone_l", "phone_r") > 2, false)'
 
 
 def _numbered(columns: set[str]) -> str:
