@@ -155,6 +155,13 @@ class Minors(Model):
         return self
 
 
+class Controller(Model):
+    """Who answers for the processing: named in receipts and in the register."""
+
+    name: Text
+    contact: Text
+
+
 class PolicyFile(Model):
     """The policy file as it stands; a higher revision comes after a lower one."""
 
@@ -162,6 +169,7 @@ class PolicyFile(Model):
     revision: Annotated[int, Field(ge=1)] = 1
     policy_id: Text
     default: Literal["deny"]
+    controller: Controller | None = None
     purposes: Annotated[dict[Name, Purpose], Field(min_length=1)]
     destinations: dict[Name, Destination] = Field(default_factory=dict)
     merge: Merge = Merge()

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
+from consentry.cli.disclosing import access_command, register_command
 from consentry.cli.inspecting import JobArgument
+from consentry.cli.options import ByOption, RegionOption, ValueOption, value_of
 from consentry.cli.output import Output, OutputOption, console, emit, table
 from consentry.config import Faults
 from consentry.consent.cases import read_cases, try_case
@@ -32,22 +34,16 @@ policy_app = typer.Typer(help="Check, try and compare policies.", no_args_is_hel
 keys_app = typer.Typer(help="See and rotate the job's keys.", no_args_is_help=True)
 suppress_app = typer.Typer(help="Keep the list of those who are never sent.", no_args_is_help=True)
 
-ByOption = Annotated[str, typer.Option("--by", help="The type of the identifier, e.g. email.")]
-ValueOption = Annotated[str, typer.Option("--value", help="The identifier; `-` reads it from standard input.")]
-RegionOption = Annotated[str | None, typer.Option(help="Country of a phone number without its country code.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands and groups of this module."""
     groups = {"consent": consent_app, "policy": policy_app, "keys": keys_app, "suppress": suppress_app}
     for name, group in groups.items():
         app.add_typer(group, name=name)
+    consent_app.command("access")(access_command)
+    policy_app.command("register")(register_command)
     app.command("leak-scan")(leak_scan_command)
     app.command("anonymity")(anonymity_command)
-
-
-def _value(value: str) -> str:
-    return sys.stdin.readline().strip() if value == "-" else value
 
 
 # Rows are plain JSON.
@@ -66,7 +62,7 @@ def show_command(
     job: JobArgument, by: ByOption, value: ValueOption, region: RegionOption = None, output: OutputOption = Output.text
 ) -> None:
     """Show the last word of one identifier for each purpose and source."""
-    found = privacy.show(load_job(job), by, _value(value), region)
+    found = privacy.show(load_job(job), by, value_of(value), region)
     columns = ("purpose", "state", "source_system", "method", "regime", "notice_version", "effective_at")
     emit(output, found, lambda: _show_rows("The last word", found["states"], *columns))
 
@@ -76,16 +72,19 @@ def history_command(
     job: JobArgument, by: ByOption, value: ValueOption, region: RegionOption = None, output: OutputOption = Output.text
 ) -> None:
     """Show every event of one identifier, oldest first."""
-    found = privacy.history(load_job(job), by, _value(value), region)
+    found = privacy.history(load_job(job), by, value_of(value), region)
     columns = ("seq", "purpose", "state", "source_system", "method", "effective_at", "recorded_at")
     emit(output, found, lambda: _show_rows("History", found["events"], *columns))
 
 
 @consent_app.command("receipt")
-def receipt_command(job: JobArgument, by: ByOption, value: ValueOption, region: RegionOption = None) -> None:
-    """Print a receipt for each event of one identifier: ISO/IEC TS 27560 in DPV terms, as JSON-LD."""
-    for one in privacy.receipts(load_job(job), by, _value(value), region)["receipts"]:
-        typer.echo(json.dumps(one, ensure_ascii=False))
+def receipt_command(
+    job: JobArgument, by: ByOption, value: ValueOption, region: RegionOption = None, output: OutputOption = Output.text
+) -> None:
+    """Print a receipt for each event of one identifier: ISO/IEC TS 27560 in DPV terms, as JSON-LD, one a line."""
+    found = privacy.receipts(load_job(job), by, value_of(value), region)
+    lines = [json.dumps(one, ensure_ascii=False) for one in found["receipts"]]
+    emit(output, found, lambda: typer.echo("\n".join(lines)))
 
 
 @consent_app.command("evidence")
@@ -96,7 +95,7 @@ def evidence_command(
 
     What was kept of someone who was erased cannot be read any more.
     """
-    found = privacy.evidence(load_job(job), by, _value(value), region)
+    found = privacy.evidence(load_job(job), by, value_of(value), region)
     emit(output, found, lambda: _show_rows("Evidence", found["evidence"], "events", "payload"))
 
 
@@ -152,7 +151,7 @@ def explain_command(
     instant = read_instant(known_at) if known_at else None
     if known_at and instant is None:
         raise ConfigError("--known-at is an instant with a zone, such as 2026-01-31T12:00:00Z.")
-    found = privacy.explain(load_job(job), by, _value(value), region, sync=sync, known_at=instant)
+    found = privacy.explain(load_job(job), by, value_of(value), region, sync=sync, known_at=instant)
     emit(output, found, lambda: _show_explained(found))
 
 
@@ -288,7 +287,7 @@ def suppress_command(
     loaded = load_job(job)
     _refuse_unknown_scope(loaded.policy.purposes, scope)
     with privacy.ledger_of(loaded) as ledger:
-        added = ledger.suppress(by, _value(value), reason=reason, region=region, scope=scope, since=datetime.now(UTC))
+        added = ledger.suppress(by, value_of(value), reason=reason, region=region, scope=scope, since=datetime.now(UTC))
     emit(output, {"added": added}, lambda: console.print(f"{added} new entries."))
 
 
@@ -303,7 +302,7 @@ def unsuppress_command(
 ) -> None:
     """Take an identifier off the suppression list; an erasure stays."""
     with privacy.ledger_of(load_job(job)) as ledger:
-        removed = ledger.unsuppress(by, _value(value), region=region, scope=scope)
+        removed = ledger.unsuppress(by, value_of(value), region=region, scope=scope)
     emit(output, {"removed": removed}, lambda: console.print(f"{removed} entries removed."))
 
 

@@ -45,14 +45,14 @@ def ledger_of(loaded: Loaded) -> Iterator[Ledger]:
 # Everything below returns plain JSON.
 def history(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return every event of one identifier, oldest first."""
-    _refuse_nobody(kind, value, region)
+    refuse_nobody(kind, value, region)
     with ledger_of(loaded) as ledger:
         return {"identifier_type": kind, "events": ledger.history(kind, value, region=region)}
 
 
 def evidence(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return the payloads that were kept of one identifier, with the events they speak of; the log keeps that."""
-    _refuse_nobody(kind, value, region)
+    refuse_nobody(kind, value, region)
     audit = AuditLog(loaded.state / "audit")
     try:
         with ledger_of(loaded) as ledger:
@@ -81,9 +81,8 @@ def show(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str,
 
 def receipts(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return a dpv-27560 receipt for each event of one identifier."""
-    policy = loaded.policy
     events = history(loaded, kind, value, region)["events"]
-    return {"receipts": [receipt(event, policy_id=policy.policy_id, policy_sha256=policy.sha256) for event in events]}
+    return {"receipts": [receipt(event, loaded.policy) for event in events]}
 
 
 def import_consents(loaded: Loaded, path: Path, signal: str | None, *, keep: bool = False) -> dict[str, Any]:
@@ -133,8 +132,8 @@ def explain(
     """
     if sync not in loaded.job.syncs:
         raise ConfigError(f"The job has no sync {sync!r}. It has: {', '.join(loaded.job.syncs)}.")
-    form = _refuse_nobody(kind, value, region)
-    with ledger_of(loaded) as ledger, _warehouse(loaded) as warehouse:
+    form = refuse_nobody(kind, value, region)
+    with ledger_of(loaded) as ledger, opened_warehouse(loaded) as warehouse:
         gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
         people = warehouse.sql(
@@ -166,7 +165,8 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def _refuse_nobody(kind: str, value: str, region: str | None) -> str:
+def refuse_nobody(kind: str, value: str, region: str | None) -> str:
+    """Return the normal form of an identifier; raises ConfigError when it can identify nobody."""
     form = normal(kind, value, region)
     if form is None:
         raise ConfigError(f"This {kind} can identify nobody. {why_nobody(kind)}")
@@ -174,7 +174,8 @@ def _refuse_nobody(kind: str, value: str, region: str | None) -> str:
 
 
 @contextmanager
-def _warehouse(loaded: Loaded) -> Iterator[DuckDBWarehouse]:
+def opened_warehouse(loaded: Loaded) -> Iterator[DuckDBWarehouse]:
+    """Open the warehouse of a job that has run; raises ConfigError for one that has not."""
     path = loaded.state / "warehouse.duckdb"
     if not path.exists():
         raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
@@ -199,7 +200,7 @@ def policy_diff(loaded: Loaded, new: Policy) -> dict[str, Any]:
 
     A sync that the new policy does not admit loses everybody.
     """
-    with ledger_of(loaded) as ledger, _warehouse(loaded) as warehouse:
+    with ledger_of(loaded) as ledger, opened_warehouse(loaded) as warehouse:
         if not warehouse.has("ops.subject"):
             raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
         counted: dict[str, Any] = {}

@@ -151,3 +151,34 @@ def test_t67_the_leak_scan_is_clean_and_finds_what_is_planted(cli: Cli, ran: Tin
 def test_the_smallest_group_of_some_columns_is_told(cli: Cli, ran: TinyJob) -> None:
     found = told(cli("anonymity", ran.path, "--columns", "age", "--segment", "adults", "-o", "json"))
     assert (found["k"], found["people"], found["unique_people"]) == (1, PEOPLE, PEOPLE)
+
+
+def test_a_person_is_told_what_is_held_and_who_was_given_it(cli: Cli, ran: TinyJob) -> None:
+    out = ran.folder / "access.json"
+    who = ("--by", "email", "--value", email(3).upper(), "--out", out)
+    assert told(cli("consent", "access", ran.path, *who, "-o", "json")) == {"file": str(out), "people": 1}
+    assert out.stat().st_mode & 0o777 == 0o600
+    (person,) = json.loads(out.read_text())["people"]
+    assert person["golden_record"][0]["email"] == email(3)
+    assert {one["type"] for one in person["identifiers"]} == {"email", "phone"}
+    assert [one["state"] for one in person["consents"]] == ["granted"]
+    assert [one["segment"] for one in person["segments"]] == ["adults"]
+    (given,) = person["disclosures"]
+    assert (given["recipient"], given["purpose"]) == ("store", "news")
+    assert given["data"] == ["email", "given_name"]
+    assert cli("consent", "access", ran.path, *who)[0] == 1  # what is there is not written over
+    assert cli("consent", "access", ran.path, "--by", "email", "--value", "x@example.com", "--out", out)[0] == 1
+    assert email(3) not in "".join(path.read_text() for path in (ran.folder / "state" / "audit").glob("*.jsonl"))
+
+
+def test_the_register_names_every_recipient_with_its_basis(cli: Cli, tiny: TinyJob) -> None:
+    tiny.policy["controller"] = {"name": "Tiny Shop", "contact": "privacy@example.com"}
+    found = told(cli("policy", "register", tiny.write(), "-o", "json"))
+    processing = {one["purpose"]: one for one in found["processing"]}["news"]
+    (recipient,) = [one for one in processing["recipients"] if one["name"] == "store"]
+    assert found["controller"]["name"] == "Tiny Shop"
+    assert processing["basis"] == {"gdpr": "consent"}
+    assert (recipient["used_by"], recipient["re_identifiable_by_recipient"]) == (["adults"], True)
+    assert "Tiny Shop" in cli("policy", "register", tiny.path)[1]
+    receipts = told(cli("consent", "receipt", tiny.path, "--by", "email", "--value", "x@example.com", "-o", "json"))
+    assert receipts == {"receipts": []}
