@@ -26,6 +26,8 @@ from consentry.segments.spell import spell
 from consentry.segments.tree import TreeError, from_tree
 
 __all__ = ["Segment", "read_segments"]
+# Lists of a segment file that other readers take: score_files, models.files, experiments.files.
+_ELSEWHERE = ("scores", "rfm", "models", "experiments", "kpis")
 
 
 class GroupPlace(Model):
@@ -147,10 +149,10 @@ def _parts(document: Document, faults: Faults) -> Iterator[Document]:
         yield document
     else:
         for key, entries in data.items():
-            if key in ("scores", "rfm", "models"):
-                continue  # see score_files and models.files
+            if key in _ELSEWHERE:
+                continue
             if key not in ("segments", "groups"):
-                hint = did_you_mean(key, ("segment", "segments", "group", "groups", "scores", "rfm", "models")) or "."
+                hint = did_you_mean(key, ("segment", "segments", "group", "groups", *_ELSEWHERE)) or "."
                 faults.add(document.path, document.line((key,)), f"The key {key!r} is not known here{hint}")
             elif not isinstance(entries, list):
                 faults.add(document.path, document.line((key,)), f"{key!r} is a list; begin each entry with '-'.")

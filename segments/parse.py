@@ -120,7 +120,9 @@ def _short(word: str) -> str:
 
 def _listed(terminals: set[str]) -> str:
     shown = sorted({_READABLE.get(name, f"'{name.lower()}'") for name in terminals - _MINOR} or terminals)
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+    if len(shown) < 2:
+        return shown[0] if shown else "the end"
+    return f"{', '.join(shown[:-1])} or {shown[-1]}"
 
 
 class _Refused(Exception):

@@ -15,7 +15,7 @@ from consentry.errors import ConfigError
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check
 from consentry.segments.files import read_segments
-from consentry.segments.parse import MAX_LENGTH, RuleError, parse
+from consentry.segments.parse import MAX_LENGTH, RuleError, parse, parse_value
 from consentry.segments.person import Event, Person
 from consentry.warehouse import DuckDBWarehouse
 from tests.segments.conftest import Decide, Populate
@@ -195,3 +195,8 @@ def test_any_row_of_words_is_a_rule_or_an_error_with_a_place(words: list[str]) -
     except RuleError as error:
         found = list(error.mistakes)
     assert all(0 <= fault.at <= len(text) for fault in found)
+
+
+def test_a_value_that_goes_on_as_a_rule_is_told_with_its_place() -> None:
+    with pytest.raises(RuleError, match="column 17: '>=' cannot stand here; expected the end"):
+        parse_value("count(purchase) >= 1")
