@@ -1,13 +1,16 @@
 """Rows/s, CPU seconds and peak memory of pulling contacts into DuckDB: consentry against dlt's rest_api source.
 
-    python benchmarks/bench_extract.py [--quick] [--json] [--rows N] [--million] [--windows]
+    python benchmarks/bench_extract.py [--quick] [--json] [--rows N] [--million]
 
 A server in a process of its own gives HubSpot-shaped contacts in pages of 100, rendered before anything is measured.
 Each side runs in a fresh process and reads the same pages; time and CPU are counted from the first request to the
 last row in DuckDB, imports left out, memory is the peak of the whole process. The vendor's rate limit is lifted for
-both. The second table adds 50 ms to each page. `--million` reads 1,000,000 rows too, to see memory stay flat.
-`--windows` measures only whether HubSpot's first read would gain from windows searched side by side: with 50 ms a page
-and HubSpot's limits in place, the list API as it is read against four searches at once, landing left out.
+both. `--million` reads 1,000,000 rows too, to see memory stay flat.
+
+The second table adds 50 ms to each page and shows what prefetching wins: the next page fetched while this one is made
+to fit, which is all that a cursor allows, and pages side by side where an API numbers them. The third shows what
+windows of time would win for HubSpot: with 50 ms a page and HubSpot's limits in place, the list as it is read against
+four searches at once that know their windows beforehand, landing left out.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ ROWS = 100_000
 QUICK_ROWS = 20_000
 LATENCY = 0.05
 LATENCY_ROWS = 10_000
-WINDOW_ROWS = 30_000
+WINDOW_ROWS, QUICK_WINDOW_ROWS = 30_000, 3_000
 SEARCH_PAGE = 200
 PROPERTIES = (
     "email", "phone", "firstname", "lastname", "country", "city", "zip", "company", "jobtitle", "lifecyclestage",
@@ -48,27 +51,24 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rows", type=int, help="rows to read")
     parser.add_argument("--million", action="store_true", help="read 1,000,000 rows with consentry, too")
-    parser.add_argument("--windows", action="store_true", help="only the list API against searched windows")
     parser.add_argument("--child", nargs=3, metavar=("SIDE", "URL", "ROWS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         side, url, rows = arguments.child
         print(json.dumps(measured(side, url, int(rows))))
         return
-    if arguments.windows:
-        windows = {side: run(side, arguments.rows or WINDOW_ROWS, latency=LATENCY) for side in ("list", "search")}
-        print(json.dumps(windows) if arguments.json else windows)
-        return
     rows = arguments.rows or (QUICK_ROWS if arguments.quick else ROWS)
     slow_rows = 2_000 if arguments.quick else LATENCY_ROWS
+    window_rows = QUICK_WINDOW_ROWS if arguments.quick else WINDOW_ROWS
     plain = {side: run(side, rows) for side in ("consentry", "dlt")}
-    slow = {side: run(side, slow_rows, latency=LATENCY) for side in ("consentry", "dlt")}
+    slow = {side: run(side, slow_rows, latency=LATENCY) for side in ("dlt", "no_prefetch", "consentry", "side_by_side")}
     result: dict[str, Any] = {
         "rows_per_s_ratio": round(plain["consentry"]["rows_per_s"] / plain["dlt"]["rows_per_s"], 2),
         "cpu_ratio": round(plain["consentry"]["cpu_s"] / plain["dlt"]["cpu_s"], 3),
         "peak_mb": plain["consentry"]["peak_mb"],
         "plain": plain,
         "latency_50_ms": slow,
+        "windows": {side: run(side, window_rows, latency=LATENCY) for side in ("list", "search")},
     }
     if arguments.million:
         result["million"] = run("consentry", 1_000_000)
@@ -94,12 +94,14 @@ def measured(side: str, url: str, rows: int) -> dict[str, Any]:
     """Pull everything once in this process; return rows, seconds, CPU seconds and peak MB."""
     work = {
         "consentry": pull_with_consentry,
+        "no_prefetch": pull_without_prefetch,
+        "side_by_side": pull_side_by_side,
         "dlt": pull_with_dlt,
         "list": list_within_limits,
         "search": search_within_limits,
     }[side]
     with tempfile.TemporaryDirectory() as folder:
-        pull = work(url, Path(folder))
+        pull = work(url, Path(folder), rows)
         begun, before = time.monotonic(), cpu()
         count = pull()
         seconds, used = time.monotonic() - begun, cpu() - before
@@ -120,18 +122,50 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def pull_with_consentry(url: str, folder: Path) -> Any:
+def pull_with_consentry(url: str, folder: Path, rows: int) -> Any:
     """Return the work: HubSpot's connector, landed in DuckDB."""
     from pydantic import SecretStr
 
     from consentry.connectors import hubspot
-    from consentry.connectors.landing import StreamSpec, land
-    from consentry.warehouse import DuckDBWarehouse
 
     hubspot.LIMITS = {}
     config = hubspot.HubSpotConfig(base_url=url, token=SecretStr("token"))
     options = hubspot.HubSpotStream(properties=PROPERTIES, archived=False)
-    source = hubspot.HubSpot(config, streams={"contacts": options})
+    return landed(hubspot.HubSpot(config, streams={"contacts": options}), folder)
+
+
+def pull_without_prefetch(url: str, folder: Path, rows: int) -> Any:
+    """Return the same work with each page asked for when the one before it has landed."""
+    from consentry.connectors import hubspot, landing
+
+    def as_they_come(pages: Any) -> Any:
+        return pages
+
+    vars(hubspot)["ahead"] = vars(landing)["ahead"] = as_they_come
+    return pull_with_consentry(url, folder, rows)
+
+
+def pull_side_by_side(url: str, folder: Path, rows: int) -> Any:
+    """Return the work: the declarative source on the same pages, by their offsets, as many at once as by default."""
+    from consentry.connectors.rest import Rest
+    from consentry.connectors.rest_config import RestConfig, RestStream
+
+    stream = {
+        "path": "/crm/objects/2026-09/contacts",
+        "params": {"limit": str(PAGE), "properties": ",".join(PROPERTIES)},
+        "records": "results",
+        "key": ["id"],
+        "flatten": True,
+        "paging": {"kind": "offset", "param": "after", "size": PAGE, "total": "total"},
+    }
+    config = RestConfig.model_validate({"base_url": url})
+    return landed(Rest(config, streams={"contacts": RestStream.model_validate(stream)}), folder)
+
+
+def landed(source: Any, folder: Path) -> Any:
+    """Return the work of landing a source's contacts in DuckDB."""
+    from consentry.connectors.landing import StreamSpec, land
+    from consentry.warehouse import DuckDBWarehouse
 
     def pull() -> int:
         warehouse = DuckDBWarehouse(folder / "w.duckdb")
@@ -142,7 +176,7 @@ def pull_with_consentry(url: str, folder: Path) -> Any:
     return pull
 
 
-def pull_with_dlt(url: str, folder: Path) -> Any:
+def pull_with_dlt(url: str, folder: Path, rows: int) -> Any:
     """Return the work: dlt's own declarative source, into DuckDB."""
     import dlt
     import duckdb
@@ -170,7 +204,7 @@ def pull_with_dlt(url: str, folder: Path) -> Any:
     return pull
 
 
-def list_within_limits(url: str, folder: Path) -> Any:
+def list_within_limits(url: str, folder: Path, rows: int) -> Any:
     """Return the work: HubSpot's connector as it is, its pages counted and let go."""
     from pydantic import SecretStr
 
@@ -183,7 +217,7 @@ def list_within_limits(url: str, folder: Path) -> Any:
     return lambda: sum(page.records.num_rows for page in source.read(stream, {}))
 
 
-def search_within_limits(url: str, folder: Path) -> Any:
+def search_within_limits(url: str, folder: Path, rows: int) -> Any:
     """Return the work: four searches at once that know their windows beforehand, the most that any split can win."""
     from consentry.connectors import hubspot
     from consentry.connectors.http import HttpClient
@@ -198,7 +232,7 @@ def search_within_limits(url: str, folder: Path) -> Any:
         return len(answer.body["results"])
 
     def pull() -> int:
-        return sum(in_order(window, range(0, WINDOW_ROWS, SEARCH_PAGE)))
+        return sum(in_order(window, range(0, rows, SEARCH_PAGE)))
 
     return pull
 
@@ -237,7 +271,10 @@ class Pages:
 
     def _render(self, page: int, size: int = PAGE) -> bytes:
         first = page * size
-        body: dict[str, Any] = {"results": [contact(n) for n in range(first + 1, first + size + 1)]}
+        body: dict[str, Any] = {
+            "total": self._rows,
+            "results": [contact(n) for n in range(first + 1, first + size + 1)],
+        }
         if first + size < self._rows:
             body["paging"] = {"next": {"after": str(first + size)}}
         return _answer(json.dumps(body, separators=(",", ":")).encode())
@@ -286,15 +323,28 @@ class Answering(asyncio.Protocol):
         return self._pages.page(int(rest.partition(b" ")[0].partition(b"&")[0]) if found else 0)
 
 
+TITLES = {
+    "plain": "Contacts into DuckDB",
+    "latency_50_ms": "The same, 50 ms a page: what prefetching wins",
+    "windows": "HubSpot's first read within its limits, 50 ms a page: list against windows of time",
+}
+NAMES = {
+    "no_prefetch": "consentry, nothing fetched ahead",
+    "side_by_side": "consentry, pages side by side (rest)",
+    "list": "the list, page behind page",
+    "search": "four windows searched at once",
+}
+
+
 def show(result: dict[str, Any]) -> None:
     """Print the tables for people."""
     console = Console()
-    for key, title in (("plain", "Contacts into DuckDB"), ("latency_50_ms", "The same, 50 ms a page")):
+    for key, title in TITLES.items():
         table = Table(title=title, title_justify="left")
         for name in ("", "rows", "seconds", "rows/s", "CPU s", "peak MB"):
             table.add_column(name, justify="right")
         for side, row in result[key].items():
-            table.add_row(side, *(f"{value:,}" for value in row.values()))
+            table.add_row(NAMES.get(side, side), *(f"{value:,}" for value in row.values()))
         console.print(table)
     console.print(f"{result['rows_per_s_ratio']} times dlt's rows/s, {result['cpu_ratio']} of its CPU")
     if "million" in result:
