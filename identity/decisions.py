@@ -108,12 +108,12 @@ class Decisions:
         against = _contradicted(self.seats(warehouse, "identity.membership"), kind, sides)
         if against:
             raise ConfigError(_refusal(held[against]), code="decision_contradicted")
-        return self._keep(Decision(uuid7s(1)[0], kind, by, why, _now(), forced, self._hashed(sides)))
+        return self._keep(Decision(uuid7s(1)[0], kind, by, why, now(), forced, self._hashed(sides)))
 
     def keep_apart(self, pairs: Sequence[Sides], *, why: str) -> None:
         """Note people whom a departure would have brought together: each is two sides of records."""
         for sides in pairs:
-            self._keep(Decision(uuid7s(1)[0], "erasure", "consentry", why, _now(), False, self._hashed(sides)))
+            self._keep(Decision(uuid7s(1)[0], "erasure", "consentry", why, now(), False, self._hashed(sides)))
 
     def revert(self, decision_id: str, *, by: str, why: str) -> Decision:
         """Take a decision back. Raises ConfigError when there is none of this id that holds."""
@@ -121,7 +121,7 @@ class Decisions:
         if decision_id not in {one.decision_id for one in self.holding()}:
             message = f"There is no decision {decision_id!r} that holds. See: consentry identity decisions."
             raise ConfigError(message, code="no_decision")
-        return self._keep(Decision(uuid7s(1)[0], "reverted", by, why, _now(), False, (), decision_id))
+        return self._keep(Decision(uuid7s(1)[0], "reverted", by, why, now(), False, (), decision_id))
 
     def stage(self, warehouse: Warehouse, records: str) -> None:
         """Write what holds about the records of a table to `identity.staged_bound`."""
@@ -227,5 +227,6 @@ def _refuse_unsaid(by: str, why: str) -> None:
         raise ConfigError("A decision needs who decides it and why: --by NAME --why REASON.", code="decision_unsaid")
 
 
-def _now() -> str:
+def now() -> str:
+    """Return this instant as decisions note it: UTC, microseconds, Z."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -15,6 +15,7 @@ from consentry.identity.decisions import Decisions
 from consentry.identity.estimate import pair_estimates, sample_precision
 from consentry.identity.labels import Labels
 from consentry.identity.metrics import Agreement, b_cubed, exact_clusters, mistakes, pairwise
+from consentry.identity.model import load
 from consentry.identity.resolve import resolve
 from consentry.warehouse import DuckDBWarehouse, Warehouse
 
@@ -78,6 +79,7 @@ def without_labels(
         "conflicts": _conflicts(warehouse, config),
         "churn": _churn(warehouse),
         "evidence": _evidence(warehouse),
+        "likeness": likeness_of(warehouse, config),
         "order": _order(warehouse, config, decisions, refused),
     }
 
@@ -147,6 +149,24 @@ def _evidence(warehouse: Warehouse) -> list[dict[str, Any]]:
             " AS demoted FROM held h GROUP BY h.type ORDER BY h.type"
         ).to_pylist()
     )
+
+
+def likeness_of(warehouse: Warehouse, config: IdentityConfig) -> dict[str, Any] | None:
+    """Count pairs by how alike they are, in tenths, and list what each level of a given model weighs, in bits."""
+    if config.similar is None or not warehouse.has("identity.similar_pair"):
+        return None
+    rows = warehouse.sql(
+        "SELECT least(floor(probability * 10), 9)::INT AS tenth, count(*) AS pairs FROM identity.similar_pair"
+        " GROUP BY 1 ORDER BY 1"
+    ).to_pylist()
+    model = load(config.similar.model) if config.similar.model else None
+    weights = [
+        {"comparison": comparison.name, "level": level.label, "bits": level.weight}
+        for comparison in (model.comparisons if model else ())
+        for level in comparison.told
+    ]
+    pairs = {f"{row['tenth'] / 10:.1f}-{(row['tenth'] + 1) / 10:.1f}": row["pairs"] for row in rows}
+    return {"pairs": pairs, "weights": weights}
 
 
 def _order(

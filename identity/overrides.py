@@ -7,11 +7,11 @@ every merge and split. It holds a personal value, and so lies in the identity zo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from consentry.errors import ConfigError
 from consentry.identity.config import IdentityConfig, kind_of
+from consentry.identity.decisions import now
 from consentry.model.ids import uuid7s
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import Warehouse
@@ -38,9 +38,7 @@ def override(
     if field not in fields:
         raise ConfigError(f"Golden records have no field {field!r}{did_you_mean(field, fields) or '.'}")
     if field in config.identifiers or kind_of(field) in ("email", "phone"):
-        raise ConfigError(
-            f"The field {field!r} identifies people. Correct it at its source."
-        )
+        raise ConfigError(f"The field {field!r} identifies people. Correct it at its source.")
     fits = warehouse.sql(f"SELECT TRY_CAST($value AS {columns[field]}) IS NOT NULL AS ok", value=value)
     if not fits["ok"][0].as_py():
         raise ConfigError(f"The field {field!r} holds {columns[field]}, and the value is none.")
@@ -53,7 +51,7 @@ def override(
         value=value,
         by=by,
         why=why,
-        at=_now(),
+        at=now(),
     )
     return made
 
@@ -66,7 +64,7 @@ def end_override(warehouse: Warehouse, person: str, field: str) -> int:
     )
     params = {"field": field, "person": person}
     ending = int(warehouse.sql(f"SELECT count(*) AS n FROM {TABLE} WHERE {held}", **params)["n"][0].as_py())
-    warehouse.sql(f"UPDATE {TABLE} SET ended_at = $at WHERE {held}", at=_now(), **params)
+    warehouse.sql(f"UPDATE {TABLE} SET ended_at = $at WHERE {held}", at=now(), **params)
     return ending
 
 
@@ -103,7 +101,3 @@ def _anchor(warehouse: Warehouse, person: str, field: str) -> str:
     )
     record: str = found["record_id"][0].as_py()
     return record
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

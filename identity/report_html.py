@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -47,6 +47,8 @@ def _parts(found: Mapping[str, Any], title: str, made_at: str) -> Iterator[str]:
         ("type", "values that link", "values that no longer link"),
         ((row["type"], row["linking"], row["demoted"]) for row in found["evidence"]),
     )
+    if found["likeness"]:
+        yield from _likeness(found["likeness"])
     yield "<h2>Records whose person changed, by run</h2>" + _table(
         ("run", "known before", "changed", "share"),
         ((row["run_id"], row["known"], row["changed"], f"{row['rate']:.2%}") for row in found["churn"]),
@@ -74,6 +76,25 @@ def _labels(labels: Mapping[str, Any]) -> Iterator[str]:
             for name, one in labels["intervals"].items()
         ),
     )
+
+
+def _likeness(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "<h2>Pairs by how alike they are</h2>" + _bars(found["pairs"])
+    if found["weights"]:
+        yield "<h2>What each agreement weighs</h2>" + _weights(found["weights"])
+
+
+def _weights(levels: Sequence[Mapping[str, Any]]) -> str:
+    """Draw what speaks for one person to the right of the middle, and what speaks against it to the left."""
+    most = max(max(abs(level["bits"]) for level in levels), 1.0)
+    rows = "".join(
+        f'<text x="0" y="{n * 22 + 15}">{escape(level["comparison"])}: {escape(level["level"])}</text>'
+        f'<rect x="{600 + min(level["bits"], 0) * 180 / most:.1f}" y="{n * 22 + 3}"'
+        f' width="{abs(level["bits"]) * 180 / most:.1f}" height="15" rx="2"/>'
+        f'<text x="800" y="{n * 22 + 15}">{level["bits"]:+.1f}</text>'
+        for n, level in enumerate(levels)
+    )
+    return f'<svg role="img" width="860" height="{len(levels) * 22 + 8}">{rows}</svg>'
 
 
 def _tile(name: str, number: str) -> str:

@@ -46,11 +46,17 @@ def explained(loaded: Loaded, person: str) -> dict[str, Any]:
         steps = waterfall(context.warehouse, loaded.job.identity, found.person_id, seats=seats)
         mine = {seat.decision_id for seat in seats if seat.record_id in set(found.records)}
         held = [one for one in decisions_of(context).holding() if one.decision_id in mine]
+        parts = context.warehouse.sql(
+            "SELECT purpose, max(part) AS parts FROM identity.linked_for WHERE person_id = $person"
+            " GROUP BY purpose ORDER BY purpose",
+            person=found.person_id,
+        ).to_pylist()
     return {
         "person_id": found.person_id,
         "records": list(found.records),
         "steps": [asdict(step) for step in steps],
         "weakest": asdict(found.weakest) if found.weakest else None,
+        "parts": {row["purpose"]: row["parts"] for row in parts},
         "unused": [{"type": kind, "reason": reason, "records": n} for kind, reason, n in found.unused],
         "decisions": [_told(decision) for decision in held],
         "events": [asdict(event) for event in found.events],

@@ -12,9 +12,10 @@ import pytest
 from consentry.errors import ConfigError
 from consentry.identity.config import IdentityConfig
 from consentry.identity.estimate import pair_estimates, ratio_estimate, sample_precision
-from consentry.identity.evaluate import against_labels, clerical_sample, without_labels
+from consentry.identity.evaluate import against_labels, clerical_sample, likeness_of, without_labels
 from consentry.identity.labels import read_labels
 from consentry.identity.metrics import pairwise
+from consentry.identity.model import Comparison, Level, Model, save
 from consentry.identity.report_html import identity_report
 from consentry.testing.identity_records import Record, run
 from consentry.warehouse import DuckDBWarehouse
@@ -140,3 +141,18 @@ def test_pair_estimates_are_the_pairwise_scores_with_an_interval() -> None:
 def test_a_draw_of_one_record_is_pure() -> None:
     cubed, pairs = sample_precision([["a"], ["b"]])
     assert (cubed.value, pairs.value) == (1.0, 1.0)
+
+
+def test_the_page_shows_what_a_model_oflikeness_of_weighs(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    levels = (Level("equal", "x_l = x_r", m=0.9, u=0.01), Level("else", "ELSE", m=0.1, u=0.99))
+    save(Model((Comparison("given_name", levels),), prior=0.001), tmp_path / "model.json")
+    run(warehouse, [mail("crm:1", "a"), mail("crm:2", "b")])
+    warehouse.sql("CREATE OR REPLACE TABLE identity.similar_pair (record_id TEXT, other_id TEXT, probability DOUBLE)")
+    warehouse.sql("INSERT INTO identity.similar_pair VALUES ('crm:1', 'crm:2', 0.45)")
+    config = IdentityConfig.model_validate({"similar": {"model": str(tmp_path / "model.json")}})
+    found = likeness_of(warehouse, config)
+    assert found is not None
+    assert found["pairs"] == {"0.4-0.5": 1}
+    assert [level["bits"] > 0 for level in found["weights"]] == [True, False]
+    page = identity_report(without_labels(warehouse, EMPTY) | {"likeness": found}, job="shop", made_at="2026-01-01")
+    assert "given_name: equal" in page and "+6.5" in page

@@ -123,10 +123,38 @@ def test_wrong_words_are_answered_with_a_sentence_and_a_remedy(tiny: TinyJob) ->
     assert "no decision 'x'" in refusal("revert", tiny.path, "x", *SAID)
 
 
+def test_people_are_evaluated_by_command(tiny: TinyJob) -> None:
+    tiny.write_people(range(6))
+    again(tiny)
+    labels = tiny.folder / "truth.csv"
+    labels.write_text("record_id,person\n" + "".join(f"crm:{n},p{n // 2}\n" for n in range(6)))
+    page = tiny.folder / "people.html"
+    found = ask("evaluate", tiny.path, "--labels", labels, "--out", page)
+    assert found["labels"]["pairwise"]["recall"] == 0.0 and found["labels"]["scattered_people"] == 3
+    assert found["order"] == {"checked": True, "records": 6, "differ": 0}
+    assert "canary" not in page.read_text().lower()
+
+    sample = tiny.folder / "sample.csv"
+    drawn = ask("evaluate", tiny.path, "--sample", sample, "--size", 4)
+    assert (drawn["draws"], drawn["records"]) == (4, 4)
+    sample.write_text(sample.read_text().replace(",\n", ",same\n"))
+    assert ask("evaluate", tiny.path, "--labels", sample)["labels"]["intervals"]["b_cubed_precision"]["value"] == 1.0
+    labels.write_text("record_id,person\ncrm:1\n")
+    assert f"{labels}:2: A record or its person is missing" in refusal("evaluate", tiny.path, "--labels", labels)
+
+
 def test_text_answers_are_tables(tiny: TinyJob) -> None:
     tiny.write_people(range(3))
     again(tiny)
     person = person_of(tiny, "crm:1")
-    for words in (["review"], ["decisions"], ["changes"], ["explain", person], ["resolve", person]):
+    for words in (
+        ["review"],
+        ["decisions"],
+        ["overrides"],
+        ["changes"],
+        ["evaluate"],
+        ["explain", person],
+        ["resolve", person],
+    ):
         result = CliRunner().invoke(app, ["identity", words[0], str(tiny.path), *words[1:]], catch_exceptions=False)
         assert result.exit_code == 0 and result.stdout
