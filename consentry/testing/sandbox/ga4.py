@@ -29,6 +29,8 @@ EMAIL = "reader@sandbox.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
 # The simulator of the Data Manager API takes the tokens of this login too.
 SCOPES = frozenset({SCOPE, "https://www.googleapis.com/auth/datamanager"})
+# Google's own library names this audience whatever the key's token_uri is (google-auth 2.62, service_account).
+AUDIENCE = "https://oauth2.googleapis.com/token"
 _METRICS = {"activeUsers": "TYPE_INTEGER", "sessions": "TYPE_INTEGER", "totalRevenue": "TYPE_CURRENCY"}
 _DIMENSIONS = ("date", "sessionDefaultChannelGroup", "country", "deviceCategory", "pagePath")
 _FIELDS = {"dateRanges", "dimensions", "metrics", "orderBys", "offset", "limit", "returnPropertyQuota", "property"}
@@ -108,7 +110,9 @@ class GA4(PlainVendor):
             self.refuse_credentials(call.header("authorization").removeprefix("Bearer ") in self._tokens)
 
     def problem_body(self, refused: Refused) -> Json:
-        """Return a google.rpc.Status."""
+        """Return a google.rpc.Status; a refused login is an error of OAuth 2 (RFC 6749, section 5.2)."""
+        if refused.code.endswith(("_grant", "_grant_type")):
+            return {"error": refused.code, "error_description": refused.detail}
         status = _STATUS.get(refused.status, refused.code)
         return {"error": {"code": refused.status, "message": refused.detail, "status": status}}
 
@@ -116,16 +120,17 @@ class GA4(PlainVendor):
         """POST an assertion for a token; the signature and the claims are looked at."""
         form = {name: values[0] for name, values in parse_qs(call.body.decode()).items()}
         if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
-            raise self.invalid("unsupported_grant_type")
+            raise Refused(400, "unsupported_grant_type", "Invalid grant_type.")
         content, _, signature = form.get("assertion", "").rpartition(".")
         try:
             _key().public_key().verify(_decoded(signature), content.encode(), padding.PKCS1v15(), hashes.SHA256())
             claims = json.loads(_decoded(content.split(".")[1]))
         except (InvalidSignature, ValueError, IndexError):
-            raise self.invalid("invalid_grant") from None
-        good = claims["iss"] == EMAIL and claims["scope"] in SCOPES and claims["aud"] == str(call.request.url)
+            raise _bad_grant() from None
+        addressed = claims["aud"] in (AUDIENCE, str(call.request.url))
+        good = claims["iss"] == EMAIL and claims["scope"] in SCOPES and addressed
         if not good or not claims["iat"] - 5 <= time.time() < claims["exp"] <= claims["iat"] + 3600:
-            raise self.invalid("invalid_grant")
+            raise _bad_grant()
         self.logins += 1
         self._tokens.add(token := f"{self.token}-{self.logins}")
         return self.json({"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
@@ -215,6 +220,10 @@ def _row(key: tuple[str, ...], figures: list[float]) -> Json:
         "dimensionValues": [{"value": value} for value in key],
         "metricValues": [{"value": f"{figure:g}"} for figure in figures],
     }
+
+
+def _bad_grant() -> Refused:
+    return Refused(400, "invalid_grant", "Invalid JWT Signature.")
 
 
 def _decoded(text: str) -> bytes:
