@@ -141,7 +141,9 @@ def pull_without_prefetch(url: str, folder: Path, rows: int) -> Any:
     def as_they_come(pages: Any) -> Any:
         return pages
 
-    vars(hubspot)["ahead"] = vars(landing)["ahead"] = as_they_come
+    modules: Any = (hubspot, landing)
+    for module in modules:
+        module.ahead = as_they_come
     return pull_with_consentry(url, folder, rows)
 
 
