@@ -54,7 +54,7 @@ def _effect(where: tuple[str, ...], old: Any, new: Any) -> Effect:
 
 
 def _of_check(where: tuple[str, ...], old: Any, new: Any) -> Effect:
-    among = "checks" in where or where[0] in ("rules", "references", "expect")
+    among = {"checks", "depends_on", "typos"} & set(where) or where[0] in ("rules", "references", "expect")
     if among and (old is None or new is None):
         return "stricter" if old is None else "looser"
     key = where[-1]

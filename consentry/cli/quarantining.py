@@ -47,12 +47,17 @@ def _show_list(found: list[dict[str, Any]]) -> None:
     if not found:
         console.print("Nothing is in quarantine.", style="green")
         return
-    names = ("open", "replayed", "superseded", "trimmed", "discarded", "erased")
-    shown = table("Quarantine", "stream", *(f"#{name}" for name in names), "reasons of the open rows")
+    others = ("replayed", "superseded", "trimmed", "discarded", "erased")
+    names = ["open", *(name for name in others if any(item[name] for item in found))]
+    shown = table("Quarantine", "stream", *(f"#{name}" for name in names))
+    reasons = table("Reasons of the open rows", "stream", "reason", "#rows")
     for item in found:
-        reasons = ", ".join(f"{code} {n:,}" for code, n in item["reasons"].items())
-        shown.add_row(item["stream"], *(f"{item[name]:,}" for name in names), reasons)
+        shown.add_row(item["stream"], *(f"{item[name]:,}" for name in names))
+        for code, rows in item["reasons"].items():
+            reasons.add_row(item["stream"], code, f"{rows:,}")
     console.print(shown)
+    if reasons.rows:
+        console.print(reasons)
 
 
 @app.command("show")

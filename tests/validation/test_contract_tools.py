@@ -161,8 +161,11 @@ def test_a_draft_of_nothing_is_a_contract(tmp_path: Path) -> None:
 
 
 def test_a_difference_says_whether_rows_may_fail_now(contract: Make) -> None:
-    before = "columns:\n  a: {dtype: Int64, checks: {le: 9}}\n  b: {dtype: String, nullable: true}\n"
+    before = (
+        "columns:\n  a: {dtype: Int64, checks: {le: 9}}\n  b: {dtype: String, nullable: true}\n  d: {dtype: String}\n"
+    )
     after = "columns:\n  a: {dtype: Int64, nullable: true, checks: {le: 5}, title: x}\n  c: {dtype: String}\n"
+    after += "  d: {dtype: String, typos: {}}\n"
     found = {change.where: change.effect for change in contract_diff(contract(before), contract(after))}
     assert found == {
         "columns.a.nullable": "looser",
@@ -170,6 +173,7 @@ def test_a_difference_says_whether_rows_may_fail_now(contract: Make) -> None:
         "columns.a.title": "none",
         "columns.b": "looser",
         "columns.c": "stricter",
+        "columns.d.typos": "stricter",
     }
     assert contract_diff(contract(before), contract(before)) == []
 
