@@ -26,10 +26,11 @@ _MOST = 200
 _WHY = "They would have become one person because records of others were erased or may no longer be linked."
 
 
-def stage_departures(warehouse: Warehouse, erased: str | None) -> None:
+def stage_departures(warehouse: Warehouse, erased: str | None, *, everybody: bool = False) -> None:
     """Note which known records are erased, and which records hang together with these or with newly refused ones.
 
-    erased: a table of record ids, known or not.
+    erased: a table of record ids, known or not. everybody: all records hang together, because what one says weighs on
+    how alike the others are.
     """
     gone = f"record_id IN (SELECT record_id FROM {erased})" if erased else "false"
     warehouse.sql(f"CREATE TABLE {ERASED} AS SELECT DISTINCT record_id FROM identity.membership WHERE {gone}")
@@ -39,7 +40,9 @@ def stage_departures(warehouse: Warehouse, erased: str | None) -> None:
         f" (({refused.format('identity.staged_identifier')} EXCEPT {refused.format('identity.identifier')})"
         " INTERSECT SELECT record_id FROM identity.membership)"
     )
-    if warehouse.count(_AFFECTED):
+    if warehouse.count(_AFFECTED) and everybody:
+        warehouse.sql(f"CREATE OR REPLACE TABLE {_AFFECTED} AS SELECT record_id FROM identity.staged_subject")
+    elif warehouse.count(_AFFECTED):
         spread(warehouse, _AFFECTED)
 
 

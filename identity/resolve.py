@@ -46,7 +46,7 @@ def resolve(
         raise StopRun("There are no identifiers to resolve: the table clean.link is missing. Run the stages before.")
     prepare(warehouse)
     graph = stage(warehouse, config, decisions, refused=refused)
-    stage_departures(warehouse, erased)
+    stage_departures(warehouse, erased, everybody=config.similar is not None)
     shared = shared_values(graph, large=config.large_person)
     live = links(graph, shared.values)
     parts, former = partition(graph, live), former_people(warehouse)

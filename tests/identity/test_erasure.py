@@ -17,6 +17,7 @@ from consentry.identity.decisions import Decisions
 from consentry.identity.resolution import Resolution
 from consentry.identity.resolve import resolve
 from consentry.store import Store
+from consentry.testing.hard_customers import hard_customers
 from consentry.testing.identity_records import Record, fill, groups, ids, together
 from consentry.warehouse import DuckDBWarehouse
 
@@ -164,3 +165,21 @@ def test_the_erasure_of_one_in_a_hundred_merges_nobody(warehouse: DuckDBWarehous
     assert all(len(origin) == 1 for origin in origins)
     assert "merged" not in found.events
     assert found.looked_at < 1_000
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_erasure_merges_those_who_are_merely_alike(
+    warehouse: DuckDBWarehouse, decisions: Decisions, seed: int
+) -> None:
+    """With likeness every record weighs on all others: 17 clusters merged on historical 50k (measured)."""
+    columns = ("given_name", "family_name", "city")
+    people = hard_customers(1_200, seed=seed).select(columns).to_pylist()
+    config = IdentityConfig.model_validate({"similar": {}})
+    records = [Record(f"crm:{n}", columns=row) for n, row in enumerate(people)]
+    run(warehouse, decisions, records, config=config)
+    before = ids(warehouse)
+    erase = set(np.random.default_rng(seed).choice(sorted(before), 120, replace=False).tolist())
+    found = run(warehouse, decisions, records, "run-2", erase=erase, config=config)
+    assert all(len({before[record] for record in group}) == 1 for group in groups(warehouse))
+    assert "merged" not in found.events
+    assert decisions.holding()  # Somebody would have merged.
