@@ -68,10 +68,7 @@ def stage_features(warehouse: Warehouse, columns: Mapping[str, str], query: str)
     columns: for each meaning the column of the query that has it. query: gives r (BIGINT), source and these columns.
     FEATURES: r, source, a column for each meaning, tf_MEANING (the share of the records that say the same).
     """
-    clean = dict(_cleaned(columns))
-    if not clean:
-        raise StopRun("No column of the records says what people are called, when they were born or where they live.")
-    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in clean.items())
+    clean, cleaning = cleaned_sql(columns, query)
     rare = [name for name in clean if ROLES[name].rare]
     counts = ", ".join(
         f"n_{name} AS (SELECT {quoted(name)} AS value, count(*) / sum(count(*)) OVER () AS tf FROM cleaned"
@@ -81,10 +78,22 @@ def stage_features(warehouse: Warehouse, columns: Mapping[str, str], query: str)
     joins = " ".join(f"LEFT JOIN n_{name} ON n_{name}.value = cleaned.{quoted(name)}" for name in rare)
     shares = "".join(f", n_{name}.tf AS tf_{name}" for name in rare)
     warehouse.sql(
-        f"CREATE OR REPLACE TABLE {FEATURES} AS WITH cleaned AS MATERIALIZED (SELECT r, source, {selected}"
-        f" FROM ({query})){', ' if counts else ''}{counts} SELECT cleaned.*{shares} FROM cleaned {joins} ORDER BY r"
+        f"CREATE OR REPLACE TABLE {FEATURES} AS WITH cleaned AS MATERIALIZED ({cleaning})"
+        f"{', ' if counts else ''}{counts} SELECT cleaned.*{shares} FROM cleaned {joins} ORDER BY r"
     )
-    return tuple(clean)
+    return clean
+
+
+def cleaned_sql(columns: Mapping[str, str], query: str) -> tuple[tuple[str, ...], str]:
+    """Return the meanings that there are, and the query of r, source and a cleaned column for each.
+
+    Raises StopRun when there is none.
+    """
+    clean = dict(_cleaned(columns))
+    if not clean:
+        raise StopRun("No column of the records says what people are called, when they were born or where they live.")
+    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in clean.items())
+    return tuple(clean), f"SELECT r, source, {selected} FROM ({query})"
 
 
 def stage_pairs(warehouse: Warehouse, roles: tuple[str, ...], rules: SimilarRules) -> tuple[LeftOut, ...]:

@@ -7,11 +7,12 @@ that property: over all candidates at once the maximisation runs astray (F1 of 0
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from splink import Linker, block_on
 from splink.backends.duckdb import DuckDBAPI
 from splink.internals.exceptions import EMTrainingException
@@ -54,7 +55,8 @@ def train(
     if records < MIN_RECORDS:
         raise StopRun(f"There are {records:,} records; training takes {MIN_RECORDS:,} at least. Use the default model.")
     default = fit_strangers(warehouse, people(roles))
-    linker = splink_linker(warehouse, default, roles)
+    names = ", ".join(quoted(name) for name in roles)
+    linker = splink_linker(warehouse.sql(f"SELECT r, {names} FROM {FEATURES} ORDER BY r"), default)
     passes = tuple(_maximise(linker, roles, seed))
     found = read_settings(linker.misc.save_model_to_json(), version=f"trained-{seed}")
     model = _completed(found, default)
@@ -64,17 +66,15 @@ def train(
     return Trained(replace(model, prior=prior), records, passes)
 
 
-def splink_linker(warehouse: Warehouse, model: Model, roles: tuple[str, ...], *, pairs: str | None = None) -> Linker:
-    """Return Splink over the staged features, in a database of its own, with this model.
+def splink_linker(records: pa.Table, model: Model, *, pairs: Sequence[str] = ()) -> Linker:
+    """Return Splink over cleaned records (r, a column for each meaning), in a database of its own, with this model.
 
-    pairs: a blocking rule of the pairs it is to predict.
+    pairs: blocking rules of the pairs it is to predict. Columns tf_MEANING, where there, are taken as they are.
     """
     logging.getLogger("splink").setLevel(logging.ERROR)
-    names = ", ".join(quoted(name) for name in roles)
-    table = warehouse.sql(f"SELECT r, {names} FROM {FEATURES} ORDER BY r")
     settings: dict[str, Any] = model.settings()  # Splink's own shape
-    settings["blocking_rules_to_generate_predictions"] = [pairs] if pairs else []
-    return Linker(DuckDBAPI(duckdb.connect()).register(table), settings, log_level=logging.ERROR)
+    settings["blocking_rules_to_generate_predictions"] = list(pairs)
+    return Linker(DuckDBAPI(duckdb.connect()).register(records), settings, log_level=logging.ERROR)
 
 
 def _maximise(linker: Linker, roles: tuple[str, ...], seed: int) -> Iterator[str]:

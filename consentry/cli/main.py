@@ -17,6 +17,7 @@ from consentry.cli import (
     identifying,
     inspecting,
     letters,
+    likening,
     modelling,
     qualifying,
     quarantining,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, watching, consenting, identifying, modelling, sandboxing):
+for module in (starting, inspecting, running, watching, consenting, identifying, likening, modelling, sandboxing):
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")

@@ -40,7 +40,7 @@ def test_our_score_of_every_pair_is_splinks() -> None:
         f"CREATE TABLE clean.pairs AS SELECT l.r AS a, r.r AS b FROM {FEATURES} l JOIN {FEATURES} r ON l.r < r.r"
     )
     ours = score(warehouse, model, least=-1_000, pairs="clean.pairs")
-    linker = splink_linker(warehouse, model, roles, pairs="1 = 1")
+    linker = splink_linker(warehouse.sql(f"SELECT * EXCLUDE (source) FROM {FEATURES}"), model, pairs=["1 = 1"])
     rows = linker.inference.predict().as_record_list()
     prior = math.log2(0.0001 / 0.9999)
     theirs = {(min(row["r_l"], row["r_r"]), max(row["r_l"], row["r_r"])): row["match_weight"] - prior for row in rows}
