@@ -174,9 +174,9 @@ def _delete_landed(context: Context, raw: str, stream: StreamBlock) -> int:
 
 def _forget(context: Context, person: str) -> None:
     """Take the person out of everything that runs write anew; that there was one, and is erased, stays known."""
-    for zone in ("identity", "profile", "ops"):
-        for table in context.warehouse.tables(zone):
-            if table not in _HISTORY and "person_id" in context.warehouse.columns(table):
-                query = f"DELETE FROM {quoted_table(table)} WHERE person_id = $person"
-                context.warehouse.sql(query, person=person)
+    tables = [table for zone in ("identity", "profile", "ops") for table in context.warehouse.tables(zone)]
+    tables += [table for table in context.warehouse.tables("segment") if table.startswith("segment.model__")]
+    for table in tables:
+        if table not in _HISTORY and "person_id" in context.warehouse.columns(table):
+            context.warehouse.sql(f"DELETE FROM {quoted_table(table)} WHERE person_id = $person", person=person)
     context.warehouse.drop(_GONE)

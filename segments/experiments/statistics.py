@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from consentry.segments.bits import Column
+from consentry.segments.models.impact import chi_square
 
 # A ratio this unlikely is a fault of the split and no chance (sample ratio mismatch, Fabijan et al. 2019).
 MISMATCH_P = 0.001
@@ -41,7 +42,8 @@ def ratio_p(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
     expected = np.array([shares[arm] * total for arm in counts])
     if total == 0 or (expected == 0).any():
         return 1.0
-    return float(stats.chisquare(np.array(list(counts.values())), expected).pvalue)
+    statistic = float(((np.array(list(counts.values())) - expected) ** 2 / expected).sum())
+    return float(stats.chi2.sf(statistic, len(counts) - 1))
 
 
 def chi_square_p(held: Sequence[int], people: Sequence[int]) -> float:
@@ -49,7 +51,7 @@ def chi_square_p(held: Sequence[int], people: Sequence[int]) -> float:
     table = np.array([held, np.asarray(people) - np.asarray(held)], dtype=np.float64)
     if (table.sum(axis=0) == 0).any() or (table.sum(axis=1) == 0).any():
         return 1.0
-    return float(stats.chi2_contingency(table, correction=False).pvalue)
+    return chi_square(table)[1]
 
 
 def difference(control: Column, arm: Column, *, alpha: float = ALPHA) -> Difference | None:
@@ -67,7 +69,11 @@ def difference(control: Column, arm: Column, *, alpha: float = ALPHA) -> Differe
 
 
 def _welch_p(control: Column, arm: Column) -> float:
-    return float(stats.ttest_ind(arm, control, equal_var=False).pvalue)
+    """Return the p-value of Welch's test, with the degrees of freedom of Welch and Satterthwaite."""
+    parts = [float(part.var(ddof=1)) / len(part) for part in (control, arm)]
+    freedom = sum(parts) ** 2 / sum(v**2 / (len(p) - 1) for v, p in zip(parts, (control, arm), strict=True))
+    t = abs(float(arm.mean() - control.mean())) / math.sqrt(sum(parts))
+    return 2 * float(stats.t.sf(t, freedom))
 
 
 def always_valid(error: float, people: int, *, alpha: float = ALPHA) -> float:

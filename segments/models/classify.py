@@ -210,6 +210,5 @@ def _calibrated(best: Tried, matrix: Matrix, happened: Mask, wanted: Classify, s
     made = learner(best.algorithm, seed=seed).set_params(**settings)
     # One model of everybody, calibrated by what it says of folds it has not seen; a model a fold would be as many times
     # as large.
-    return CalibratedClassifierCV(made, method=wanted.calibration, cv=_folds(wanted, seed), ensemble=False).fit(
-        matrix, happened
-    )
+    calibrated: Any = CalibratedClassifierCV  # its annotations know the one word of `ensemble`, not its truth
+    return calibrated(made, method=wanted.calibration, cv=_folds(wanted, seed), ensemble=False).fit(matrix, happened)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,14 +125,16 @@ def _raw_labels(placed: Matrix, wanted: Cluster, k: int, *, seed: int, starts: i
     from sklearn.cluster import DBSCAN, HDBSCAN, AgglomerativeClustering, KMeans
 
     smallest = max(5, 2 * placed.shape[1])
+    # Any: scikit-learn's own annotations know the one word of some arguments, not their numbers.
+    k_means, by_density = cast("Any", KMeans), cast("Any", HDBSCAN)
     match wanted.method:
         case "kmeans":
-            made = KMeans(k, n_init=starts, random_state=seed).fit(placed).labels_
+            made = k_means(k, n_init=starts, random_state=seed).fit(placed).labels_
         case "agglomerative":
             made = AgglomerativeClustering(k).fit(placed).labels_
         case "hdbscan":
             least = max(smallest, round(wanted.min_share * len(placed)))
-            made = HDBSCAN(min_cluster_size=least, copy=True).fit(placed).labels_
+            made = by_density(min_cluster_size=least, copy=True).fit(placed).labels_
         case "dbscan":
             eps = wanted.eps or neighbourhood(placed, smallest)
             made = DBSCAN(eps=eps, min_samples=smallest).fit(placed).labels_
@@ -165,7 +167,7 @@ def described(space: Space, placed: Matrix, labels: Labels, wanted: Cluster, *, 
     for n in range(int(labels.max(initial=NOISE)) + 1):
         own = placed[labels == n]
         count = 1 if wanted.method == "kmeans" else min(_CENTRES, max(1, len(own) // 5))
-        found = KMeans(count, n_init=1, random_state=seed).fit(own)
+        found = cast("Any", KMeans)(count, n_init=1, random_state=seed).fit(own)
         distance = np.linalg.norm(own - found.cluster_centers_[found.labels_], axis=1)
         for centre in range(count):
             centres.append(found.cluster_centers_[centre])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ def _parts(below: Column, tenths: Column, missing: float) -> Column:
     return np.append(np.diff(cumulated) * (1 - missing), missing)
 
 
-def of_words(name: str, then: Mapping[str, float], words: list[str | None]) -> Drift:
+def of_words(name: str, then: Mapping[str, float], words: Sequence[str | None]) -> Drift:
     """Compare words with their baseline; words it does not know count together."""
     counted = Counter(_MISSING if word is None else word for word in words)
     known = {word: counted.get(word, 0) / max(len(words), 1) for word in then if word != _OTHER}

@@ -59,9 +59,9 @@ def _of_words(name: str, column: Column, places: Places, groups: int) -> Impact 
     table = contingency(codes, places, groups)
     if min(table.shape) < 2:
         return None
-    statistic, p, _, _ = stats.chi2_contingency(table, correction=False)
-    v = math.sqrt(float(statistic) / (table.sum() * (min(table.shape) - 1)))
-    return Impact(name, "chi-square", float(statistic), float(p), v, information(table))
+    statistic, p = chi_square(table)
+    v = math.sqrt(statistic / (table.sum() * (min(table.shape) - 1)))
+    return Impact(name, "chi-square", statistic, p, v, information(table))
 
 
 def _of_numbers(name: str, column: Column, places: Places, groups: int) -> Impact | None:
@@ -80,6 +80,13 @@ def _of_numbers(name: str, column: Column, places: Places, groups: int) -> Impac
     table = contingency(np.searchsorted(edges, values), own, groups)
     p = float(stats.f.sf(statistic, above, below))
     return Impact(name, "anova", statistic, p, between / (between + within), information(table))
+
+
+def chi_square(table: NDArray[np.float64]) -> tuple[float, float]:
+    """Return Pearson's statistic of a contingency table, without correction, and its p-value."""
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
+    statistic = float(((table - expected) ** 2 / expected).sum())
+    return statistic, float(stats.chi2.sf(statistic, (table.shape[0] - 1) * (table.shape[1] - 1)))
 
 
 def contingency(rows: Places, columns: Places, groups: int) -> NDArray[np.float64]:

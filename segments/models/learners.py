@@ -32,5 +32,6 @@ def learner(algorithm: Algorithm, *, seed: int) -> Any:
         case "random_forest":
             return Pipeline([("fit", RandomForestClassifier(100, max_features="sqrt", random_state=seed))])
         case "gradient_boosting":
-            boosted = HistGradientBoostingClassifier(max_iter=80, early_stopping=False, random_state=seed)
+            boosting: Any = HistGradientBoostingClassifier  # its annotations know one word of `early_stopping` only
+            boosted = boosting(max_iter=80, early_stopping=False, random_state=seed)
             return Pipeline([("fit", boosted)])

@@ -41,7 +41,10 @@ RULES = {
     "bargains": "model.groups in ('c1', 'c3') and count(purchase) >= 1",
     "upper": "model.churn.score >= percentile(50 of model.churn.score)",
 }
-LAWS = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+LAWS = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 def say(warehouse: DuckDBWarehouse, scores: Mapping[str, float], groups: Mapping[str, str], version: str) -> None:

@@ -19,7 +19,10 @@ from tests.segments.conftest import fill
 from tests.segments.models.conftest import CHURN, NOW, SHOP, Read, customers, read_text
 
 CUT = NOW - timedelta(days=60)
-LAWS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+LAWS = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,8 @@ def cdnow(name: str) -> pl.DataFrame:
 
 def customers(frame: pl.DataFrame) -> Customers:
     columns = [frame.to_series(n).cast(pl.Float64).to_numpy() for n in range(1, frame.width)]
-    return Customers(*columns) if len(columns) == 4 else Customers(*columns, np.zeros(len(frame)))
+    x, t_x, age, *paid = columns
+    return Customers(x, t_x, age, paid[0] if paid else np.zeros(len(frame)))
 
 
 def oracle(name: str) -> Any:
