@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-import httpx
 import pyarrow as pa
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
-from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
+from consentry.connectors.base import ConnectorConfig, Page, State, Stream
+from consentry.connectors.http import BaseUrl, failing_as
 from consentry.connectors.intercom_read import COLUMNS, MERGE_SCHEMA, ContactRead, companies, merges
 from consentry.connectors.paging import ahead
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import retry_after
+from consentry.connectors.token_source import TokenConfig, TokenSource
 from consentry.connectors.tombstones import FIELDS
-from consentry.errors import RetryLater, SourceFailed
+from consentry.errors import SourceFailed
 
 # The newest description (Intercom-OpenAPI @8889625a); each version is answered for years, by this header.
 VERSION = "2.16"
 # 10,000 calls a minute and app, spread over windows of ten seconds (Intercom, "Rate limiting", November 2026).
-LIMITS = {"": (Limit(1_500, 10.0),)}
+LIMITS = (Limit(1_500, 10.0),)
 _OWN = {"contacts": "contact", "companies": "company"}
 
 
-class IntercomConfig(ConnectorConfig):
+class IntercomConfig(TokenConfig):
     """The workspace, and how to log in."""
 
     base_url: BaseUrl = Field(
@@ -40,7 +40,7 @@ class IntercomConfig(ConnectorConfig):
     )
 
 
-class Intercom:
+class Intercom(TokenSource[IntercomConfig]):
     """The contacts and companies of one Intercom workspace.
 
     Streams: contacts (users and leads), contacts_merged, companies (whole each time: land them as a snapshot).
@@ -51,60 +51,33 @@ class Intercom:
 
     Config: ClassVar[type[ConnectorConfig]] = IntercomConfig
 
-    def __init__(
-        self,
-        config: IntercomConfig,
-        *,
-        streams: Mapping[str, ConnectorConfig] | None = None,
-        account: str = "",
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._streams, self._now = tuple(streams or ("contacts", "contacts_merged", "companies")), now
-        self._overlap = config.overlap_minutes * 60
-        self._own: dict[str, tuple[str, ...]] = {}
-        self.http = HttpClient(
-            config.base_url,
-            vendor="Intercom",
-            account=account or config.base_url,
-            headers=lambda: {
-                "Authorization": f"Bearer {config.token.get_secret_value()}",
-                "Intercom-Version": VERSION,
-                "Accept": "application/json",
-            },
-            limits=LIMITS,
-            pause=_pause,
-            transport=transport,
-            sleep=sleep,
-        )
+    vendor, shown, limits, probe = "Intercom", ("contacts", "contacts_merged", "companies"), LIMITS, ("/me", {}, "")
 
-    def check(self) -> Check:
-        """Log in and read who one is."""
-        try:
-            self.http.request("GET", "/me")
-        except (HttpFailed, RetryLater) as error:
-            return Check(False, str(error))
-        return Check(True, "Intercom accepts the token.")
+    def pause(self, status: int, headers: Mapping[str, str], body: Any) -> float | None:
+        """Read how long to wait: Intercom gives the Unix second at which the window opens."""
+        asked = retry_after(headers.get("retry-after"), datetime.now(UTC))
+        opens = headers.get("x-ratelimit-reset", "")
+        if asked is not None or not opens.isascii() or not opens.isdigit():
+            return asked
+        return max(0.0, int(opens) - time.time())
 
-    def discover(self) -> list[Stream]:
-        """List the streams that the job names, all when it names none, each with the workspace's own attributes."""
-        with failing_as(SourceFailed):
-            return [stream for name in self._streams if (stream := self._stream(name)) is not None]
+    def headers(self, token: str) -> Mapping[str, str]:
+        """Return the token as a bearer's, and the version of the API."""
+        return {"Authorization": f"Bearer {token}", "Intercom-Version": VERSION, "Accept": "application/json"}
 
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield what changed since `state`, as text; lists and objects as JSON."""
-        now = int(self._now().timestamp())
+        now, overlap = int(self._now().timestamp()), int(self._overlap.total_seconds())
         with failing_as(SourceFailed):
             if stream.name == "contacts":
                 columns = self._columns("contacts")
-                yield from ahead(ContactRead(self.http, columns, state, now=now, overlap=self._overlap).pages())
+                yield from ahead(ContactRead(self.http, columns, state, now=now, overlap=overlap).pages())
             elif stream.name == "contacts_merged":
-                yield from ahead(merges(self.http, state, now=now, overlap=self._overlap))
+                yield from ahead(merges(self.http, state, now=now, overlap=overlap))
             else:
                 yield from ahead(companies(self.http, self._columns("companies"), state))
 
-    def _stream(self, name: str) -> Stream | None:
+    def described(self, name: str) -> Stream | None:
         """Describe a stream; None when the name means nothing here."""
         if name == "contacts_merged":
             about = "Contacts that were merged away, each with the one that stands for it now."
@@ -124,12 +97,3 @@ class Intercom:
                 raise SourceFailed("Intercom answered without 'data'. Check base_url.", code="garbage")
             self._own[name] = tuple(str(each["full_name"]) for each in found if each.get("custom"))
         return (*COLUMNS[name], *self._own[name])
-
-
-def _pause(status: int, headers: Mapping[str, str], body: Any) -> float | None:
-    """Read how long to wait: Intercom gives the Unix second at which the window opens."""
-    asked = retry_after(headers.get("retry-after"), datetime.now(UTC))
-    opens = headers.get("x-ratelimit-reset", "")
-    if asked is not None or not opens.isascii() or not opens.isdigit():
-        return asked
-    return max(0.0, int(opens) - time.time())

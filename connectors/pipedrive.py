@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-import httpx
 import pyarrow as pa
 from pydantic import Field, SecretStr
 
-from consentry.connectors.base import Check, ConnectorConfig, Page, State, Stream
+from consentry.connectors.base import ConnectorConfig, Page, State, Stream
 from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_as
 from consentry.connectors.overlap import Overlap
 from consentry.connectors.paging import ahead, repeated
 from consentry.connectors.quota import Limit
 from consentry.connectors.retry import RetryPolicy, retry_after
+from consentry.connectors.token_source import TokenConfig, TokenSource
 from consentry.connectors.tombstones import FIELDS, with_tombstones
-from consentry.errors import RetryLater, SourceFailed
+from consentry.errors import SourceFailed
 
 PAGE = 500
 # The burst of the smallest plan is 20 requests in 2 s (Pipedrive, "Rate limiting", September 2026); half of it is ours.
-LIMITS = {"": (Limit(10, 2.0),)}
+LIMITS = (Limit(10, 2.0),)
 # Asking on against 429 ends in 403, so it is asked seldom and slowly.
 POLICY = RetryPolicy(attempts=4, base=2.0)
 _COMMON = ("id", "name", "owner_id", "add_time", "update_time", "is_deleted", "visible_to", "label_ids")
@@ -40,7 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _FIELDS = {"persons": "personFields", "organizations": "organizationFields", "deals": "dealFields"}
 
 
-class PipedriveConfig(ConnectorConfig):
+class PipedriveConfig(TokenConfig):
     """The company, and how to log in."""
 
     base_url: BaseUrl = Field(default="https://api.pipedrive.com", description="Where the API is.")
@@ -50,7 +49,7 @@ class PipedriveConfig(ConnectorConfig):
     )
 
 
-class Pipedrive:
+class Pipedrive(TokenSource[PipedriveConfig]):
     """The records of one Pipedrive company.
 
     Streams: persons, organizations, deals. Fields of one's own are columns by their key (40 letters and digits).
@@ -60,44 +59,23 @@ class Pipedrive:
 
     Config: ClassVar[type[ConnectorConfig]] = PipedriveConfig
 
-    def __init__(
-        self,
-        config: PipedriveConfig,
-        *,
-        streams: Mapping[str, ConnectorConfig] | None = None,
-        account: str = "",
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._streams, self._now = tuple(streams or COLUMNS), now
-        self._overlap = timedelta(minutes=config.overlap_minutes)
-        self._own: dict[str, tuple[str, ...]] = {}
-        self.http = HttpClient(
-            config.base_url,
-            vendor="Pipedrive",
-            account=account or config.base_url,
-            headers=lambda: {"x-api-token": config.token.get_secret_value()},
-            limits=LIMITS,
-            policy=POLICY,
-            pause=_pause,
-            turned_away=_is_blocked,
-            transport=transport,
-            sleep=sleep,
-        )
+    vendor, shown, limits, policy = "Pipedrive", tuple(COLUMNS), LIMITS, POLICY
+    probe = ("/api/v2/persons", {"limit": "1"}, "; persons can be read")
 
-    def check(self) -> Check:
-        """Log in by reading one person."""
-        try:
-            self.http.request("GET", "/api/v2/persons", params={"limit": "1"})
-        except (HttpFailed, RetryLater) as error:
-            return Check(False, str(error))
-        return Check(True, "Pipedrive accepts the token; persons can be read.")
+    def turned_away(self, status: int, headers: Mapping[str, str], body: Any) -> bool:
+        """Tell a user who may not read (403 in JSON) from a client that asked on against 429 (403 in HTML)."""
+        return status == 403 and body is None
 
-    def discover(self) -> list[Stream]:
-        """List the streams that the job names, all when it names none, each with the company's own fields."""
-        with failing_as(SourceFailed):
-            return [self._stream(name) for name in self._streams if name in COLUMNS]
+    def pause(self, status: int, headers: Mapping[str, str], body: Any) -> float | None:
+        """Read how long to wait: the burst's own header, a day's budget, or the hour that a block lasts."""
+        if self.turned_away(status, headers, body):
+            return 3600.0
+        asked = retry_after(headers.get("retry-after"), datetime.now(UTC))
+        return asked if asked is not None else retry_after(headers.get("x-ratelimit-reset"), datetime.now(UTC))
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        """Return the token in the vendor's own header."""
+        return {"x-api-token": token}
 
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield what changed since `state`, as text; lists and objects as JSON, is_deleted as boolean."""
@@ -106,7 +84,10 @@ class Pipedrive:
             read = _Read(self.http, stream.name, columns, state, self._now(), self._overlap)
             yield from ahead(read.pages())
 
-    def _stream(self, name: str) -> Stream:
+    def described(self, name: str) -> Stream | None:
+        """Describe a stream; None when the name means nothing here."""
+        if name not in COLUMNS:
+            return None
         columns = (*COLUMNS[name], *self._own_fields(name))
         schema = pa.schema([(each, pa.bool_() if each == "is_deleted" else pa.string()) for each in columns])
         return Stream(name, ("id",), pa.schema([*schema, *FIELDS]), cursor="update_time")
@@ -244,16 +225,3 @@ def _next(body: Mapping[str, Any]) -> str | None:
 
 def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _is_blocked(status: int, headers: Mapping[str, str], body: Any) -> bool:
-    """Tell a user who may not read (403 in JSON) from a client that asked on against 429 (403 in HTML)."""
-    return status == 403 and body is None
-
-
-def _pause(status: int, headers: Mapping[str, str], body: Any) -> float | None:
-    """Read how long to wait: the burst's own header, a day's budget, or the hour that a block lasts."""
-    if _is_blocked(status, headers, body):
-        return 3600.0
-    asked = retry_after(headers.get("retry-after"), datetime.now(UTC))
-    return asked if asked is not None else retry_after(headers.get("x-ratelimit-reset"), datetime.now(UTC))
