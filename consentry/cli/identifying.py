@@ -135,11 +135,15 @@ def _show_decisions(found: list[dict[str, Any]]) -> None:
     if not found:
         console.print("Nobody has decided anything.", style="green")
         return
-    shown = table("Decisions", "decision", "kind", "by", "when", "why", "holds")
     for one in found:
-        words = [one[key] for key in ("decision_id", "kind", "by")]
-        shown.add_row(*words, one["decided_at"][:10], one["why"], "yes" if one["holds"] else "no")
-    console.print(shown)
+        ended = "" if one["holds"] else ", no longer"
+        words = f"{one['decision_id']}  {one['kind']} by {one['by']} on {one['decided_at'][:10]}{ended}: {one['why']}"
+        _line(words)
+
+
+def _line(words: str, style: str | None = None) -> None:
+    """Print a line whole: ids are there to be copied."""
+    console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("override")
@@ -170,10 +174,11 @@ def overrides_command(job: JobArgument, output: OutputOption = Output.text) -> N
 
 
 def _show_overrides(found: list[dict[str, Any]]) -> None:
-    shown = table("Set by hand", "person", "field", "by", "when", "why")
     for one in found:
-        shown.add_row(one["person_id"], one["field"], one["said_by"], one["decided_at"][:10], one["why"])
-    console.print(shown)
+        words = f"{one['person_id']}  {one['field']} by {one['said_by']} on {one['decided_at'][:10]}: {one['why']}"
+        _line(words)
+    if not found:
+        console.print("No field is set by hand.", style="green")
 
 
 @app.command("review")
@@ -191,10 +196,10 @@ def _show_review(found: list[dict[str, Any]]) -> None:
     if not found:
         console.print("Nothing is in doubt.", style="green")
         return
-    shown = table("To be looked at", "code", "what", "people")
     for one in found:
-        shown.add_row(one["code"], one["sentence"], ", ".join(one["people"]))
-    console.print(shown)
+        _line(f"{one['code']}: {one['sentence']}")
+        for person in one["people"]:
+            _line(f"  {person}", style="dim")
 
 
 @app.command("changes")
@@ -210,11 +215,10 @@ def changes_command(
 
 
 def _show_changes(found: dict[str, Any]) -> None:
-    shown = table("Changes", "event", "kind", "person", "other person")
     for one in found["changes"]:
-        shown.add_row(one["event_id"], one["kind"], one["person_id"] or "", one["other_person_id"] or "")
-    console.print(shown)
-    console.print(f"Go on with --since {found['next']}" if found["next"] else "Nothing has happened.", markup=False)
+        other = f" and {one['other_person_id']}" if one["other_person_id"] else ""
+        _line(f"{one['event_id']}  {one['kind']}: {one['person_id'] or 'a value'}{other}")
+    _line(f"Go on with --since {found['next']}" if found["next"] else "Nothing has happened.")
 
 
 @app.command("resolve")
