@@ -8,7 +8,7 @@ number, and no date is left in it. Tables `ops.decide_*` are dropped after.
 from __future__ import annotations
 
 from consentry.consent.codes import ALIASES, EVENTS, FACTS, KINDS
-from consentry.consent.rules import ANY, CHILD, EXPLICIT, RANK, UNMAPPED
+from consentry.consent.rules import ANY, CHILD, EXPLICIT, PERSONAL, RANK, UNMAPPED
 from consentry.warehouse import Warehouse
 
 # Sixty words to a number. The first four are of no purpose: a grant names a regime, a child, other purposes, unmapped.
@@ -20,6 +20,7 @@ _STATES = ("objected", "withdrawn", "denied", "expired")
 _REFUSALS = (*_STATES, "conflict_within_skew")
 _NUMBERED = ", ".join(f"({RANK[reason]}, {n})" for n, reason in enumerate(_REFUSALS))
 _KNOWN = ", ".join(f"'{method}'" for method in sorted(EXPLICIT))
+_PERSONAL = ", ".join(f"'{method}'" for method in sorted(PERSONAL))
 
 _REGIME = f"""
 SELECT regime, CAST(row_number() OVER () AS INTEGER) AS code FROM (
@@ -32,6 +33,7 @@ SELECT k.kind, n.number AS purpose, n.cutoff_us, k.purpose = '{ANY}' AS every, k
     CASE k.state {" ".join(f"WHEN '{state}' THEN {n}" for n, state in enumerate(_STATES))} END AS state,
     CAST(dense_rank() OVER (ORDER BY k.source_system) AS INTEGER) AS source,
     CAST(coalesce(s.trust, 0) AS INTEGER) AS trust, r.code AS regime, k.method = 'guardian' AS guardian,
+    k.method IN ({_PERSONAL}) AS personal,
     CASE WHEN k.method NOT IN ({_KNOWN}) THEN {RANK["implied"]} WHEN NOT k.proven THEN {RANK["unproven"]}
         WHEN k.notice_version < n.min_notice THEN {RANK["notice_superseded"]} ELSE {RANK["allow"]} END AS fresh_rank,
     CASE WHEN k.method NOT IN ({_KNOWN}) THEN {RANK["implied"]} WHEN NOT k.proven THEN {RANK["unproven"]}
@@ -54,8 +56,8 @@ SELECT CAST(row_number() OVER () + {_FLAGS - 1} AS INTEGER) AS word, * FROM (
 """.format(refusals=", ".join(f"({RANK[reason]})" for reason in _REFUSALS))
 
 _KIND = """
-SELECT s.kind, s.purpose, s.cutoff_us, s.every, s.grants, s.state, s.source, s.trust, s.regime, s.flags,
-    f.word AS fresh, o.word AS over
+SELECT s.kind, s.purpose, s.cutoff_us, s.every, s.grants, s.state, s.source, s.trust, s.regime, s.personal,
+    s.flags, f.word AS fresh, o.word AS over
 FROM ops.decide_sort s
 LEFT JOIN ops.decide_word f ON s.grants AND NOT f.refuses AND f.purpose = s.purpose AND f.guardian = s.guardian
     AND f.rank = s.fresh_rank AND f.regime IS NOT DISTINCT FROM s.regime
@@ -79,17 +81,17 @@ WITH heard AS ({_HEARD}), refusals AS (
     FROM heard h CROSS JOIN ops.rule_number n WHERE NOT h.grants AND h.every
 ), by_source AS (
     SELECT CAST(identifier AS BIGINT) * $purposes + purpose AS cell, source, max(effective_us) AS last_at,
-        max(effective_us * 4 + 3 - state) AS packed, max(trust) AS trust
+        max(effective_us * 4 + 3 - state) AS packed, max(trust) AS trust, bool_or(state = 0) AS objected
     FROM refusals GROUP BY ALL
 ), latest AS (
     SELECT cell, max(last_at) AS last_at, CAST(3 - (max(packed) - max(last_at) * 4) AS INTEGER) AS state,
-        max(trust) AS trust, arg_max(source, last_at) AS source, count(*) AS sources
+        max(trust) AS trust, bool_or(objected) AS objected, arg_max(source, last_at) AS source, count(*) AS sources
     FROM by_source GROUP BY cell
 ), others AS (
     SELECT b.cell, max(b.last_at) AS last_at FROM by_source b JOIN latest l USING (cell)
     WHERE l.sources > 1 AND b.source <> l.source GROUP BY b.cell
 )
-SELECT l.cell, l.last_at, l.state, l.trust, l.source, o.last_at AS other_at
+SELECT l.cell, l.last_at, l.state, l.trust, l.objected, l.source, o.last_at AS other_at
 FROM latest l LEFT JOIN others o USING (cell)
 """
 
@@ -103,7 +105,7 @@ FROM heard WHERE grants AND purpose IS NOT NULL AND expires_us <= $as_of_us GROU
 _STANDS = """(
     g.effective_us > CASE WHEN g.source = r.source THEN greatest(r.last_at, coalesce(r.other_at + $skew_us, r.last_at))
         ELSE r.last_at + $skew_us END
-    AND g.trust >= r.trust
+    AND g.trust >= r.trust AND (g.personal OR NOT r.objected)
 )"""
 
 _REFUSING = f"""
@@ -113,7 +115,7 @@ WITH heard AS ({_HEARD}), against AS (
         AND (g.source <> r.source OR g.effective_us = r.last_at OR coalesce(r.other_at = r.last_at, FALSE))
     ) AS at_once
     FROM (
-        SELECT CAST(identifier AS BIGINT) * $purposes + purpose AS cell, effective_us, source, trust
+        SELECT CAST(identifier AS BIGINT) * $purposes + purpose AS cell, effective_us, source, trust, personal
         FROM heard WHERE grants AND purpose IS NOT NULL
     ) g JOIN ops.decide_refused r USING (cell) GROUP BY r.cell
 ), refusing AS (

@@ -4,7 +4,7 @@ A decision is a set function of what is known, so that the order of arrival cann
 of a refusal whether it stands, so that one refusal more never lets more through:
 
 - a grant stands when no refusal for the same identifier and purpose is later (by more than the skew when another
-  system reported it) or comes from a source that is trusted more;
+  system reported it) or comes from a source that is trusted more; an objection is only taken back by the person;
 - an identifier that has refusals but no standing grant refuses; one refusing identifier refuses the person;
 - a standing grant counts when its regime is the person's, it was given explicitly, its notice and mechanism are on
   record, it has not run out and its notice is recent enough.
@@ -50,6 +50,8 @@ REASONS = (
 )
 RANK: Mapping[str, int] = {reason: rank for rank, reason in enumerate(REASONS)}
 EXPLICIT = frozenset({"explicit", "guardian", "import", "agent"})
+# Of those, what somebody said themselves or had somebody say: only that takes an objection back (GDPR Art. 21).
+PERSONAL = frozenset({"explicit", "guardian", "agent"})
 # Bases that no refusal of consent touches; suppression does.
 UNCONDITIONAL = frozenset({"contract", "legal_obligation", "vital", "public_task"})
 
@@ -273,6 +275,8 @@ def _standing(events: Sequence[Event], purpose: PurposeRule, rule: TargetRule) -
 
 
 def _stands(grant: Event, refusal: Event, rule: TargetRule) -> bool:
+    if refusal.state == "objected" and grant.method not in PERSONAL:
+        return False
     skew = timedelta() if grant.source == refusal.source else rule.skew
     return grant.effective_at > refusal.effective_at + skew and rule.trust(grant.source) >= rule.trust(refusal.source)
 

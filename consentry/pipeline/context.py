@@ -14,7 +14,7 @@ from consentry.consent.ledger import Ledger
 from consentry.consent.linking import LINK_REFUSED, refuse_linking
 from consentry.consent.revision import accept_policy
 from consentry.identity.decisions import Decisions
-from consentry.pipeline.keyrings import read_keys
+from consentry.pipeline.keyrings import keys_of
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress
 from consentry.store import Store
@@ -52,9 +52,9 @@ def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozen
     with ExitStack() as closing:
         audit = AuditLog(state / "audit")
         closing.callback(audit.close)
-        keyring = read_keys(loaded.job.keys, state)
         store = Store.in_file(state / "control.db")
         closing.callback(store.close)
+        keyring = keys_of(loaded, store)
         accept_policy(store, loaded.policy, keyring)
         warehouse = DuckDBWarehouse(state / "warehouse.duckdb", memory_limit=loaded.job.memory_limit)
         closing.callback(warehouse.close)

@@ -8,6 +8,7 @@ from typing import Any
 from consentry.audit import AuditLog
 from consentry.consent.key_services import AwsKms, KeyService, VaultTransit
 from consentry.consent.keys import Keyring
+from consentry.consent.same_keys import accept_keys
 from consentry.consent.sealed import SubjectKeys, open_value
 from consentry.consent.transforms import Seal
 from consentry.consent.wrapped import open_wrapped, rotate_wrapped
@@ -24,6 +25,13 @@ def read_keys(keys: Keys, state: Path) -> Keyring:
     path = state / (keys.path or "")
     service = key_service(keys)
     return open_wrapped(path, service, create=keys.create) if service else Keyring.from_file(path, create=keys.create)
+
+
+def keys_of(loaded: Loaded, store: Store) -> Keyring:
+    """Read a job's keys and see that they are those it has used; raises StopRun when they are not."""
+    ring = read_keys(loaded.job.keys, loaded.state)
+    accept_keys(store, ring)
+    return ring
 
 
 def key_service(keys: Keys) -> KeyService | None:

@@ -26,7 +26,7 @@ from consentry.consent.signals.read import read_signal
 from consentry.consent.signals.rows import SignalBlock
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
-from consentry.pipeline.keyrings import read_keys
+from consentry.pipeline.keyrings import keys_of
 from consentry.pipeline.load import Loaded
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
@@ -37,7 +37,7 @@ def ledger_of(loaded: Loaded) -> Iterator[Ledger]:
     """Open the ledger of a job beside whatever runs."""
     store = Store.in_file(loaded.state / "control.db")
     try:
-        yield Ledger(store, read_keys(loaded.job.keys, loaded.state))
+        yield Ledger(store, keys_of(loaded, store))
     finally:
         store.close()
 

@@ -93,6 +93,15 @@ subject_key = sa.Table(
     sa.Column("destroyed_at", _instant),
 )
 
+# The key versions that were used, each with a value that only the same key gives.
+key_seen = sa.Table(
+    "key_seen",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("proof", sa.String(64), nullable=False),
+    sa.Column("first_at", _instant, nullable=False),
+)
+
 # What platforms sent as it came, each under its person's key; it can go while the ledger stays whole.
 consent_evidence = sa.Table(
     "consent_evidence",

@@ -308,6 +308,16 @@ def test_t35_an_objection_ends_a_legitimate_interest(town: Town) -> None:
     assert town.reason("ann", HELP) == "objected"
 
 
+def test_t35_only_the_person_takes_an_objection_back(town: Town) -> None:
+    town.person("ann", email=ANN)
+    town.tell(ANN, "objected", effective_at="2026-02-01T00:00:00Z")
+    for method in ("import", "implied"):
+        town.tell(ANN, method=method, effective_at="2026-03-01T00:00:00Z")
+        assert town.reason("ann") == "objected"
+    town.tell(ANN, effective_at="2026-03-02T00:00:00Z")
+    assert town.reason("ann") == "allow"
+
+
 def test_t40_a_us_choice_is_no_consent_of_a_european(town: Town) -> None:
     town.person("ann", email=ANN)
     town.tell(ANN, regime="us", notice_version=None, method="implied")

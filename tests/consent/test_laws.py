@@ -111,7 +111,7 @@ def _anything(identifiers: Sequence[str]) -> st.SearchStrategy[Event]:
         source=st.sampled_from((*TRUST, "stranger", "web")),
         effective_at=instants,
         regime=st.sampled_from((None, "gdpr", "gdpr", "gdpr", "us")),
-        method=st.sampled_from(("explicit", "explicit", "explicit", "guardian", "implied")),
+        method=st.sampled_from(("explicit", "explicit", "explicit", "guardian", "implied", "import")),
         proven=st.sampled_from((True, True, True, False)),
         notice_version=st.sampled_from((1, 2, 3)),
         expires_at=st.one_of(st.none(), st.none(), instants),
@@ -271,3 +271,22 @@ def test_merging_people_never_widens(one: Person, other: Person) -> None:
     for rule in TARGETS:
         apart = leaves(one.answer(rule)) | leaves(other.answer(rule))
         assert leaves(merged.answer(rule)) <= apart
+
+
+def _answers(warehouse: DuckDBWarehouse, crowd: Sequence[Person]) -> list[tuple[object, ...]]:
+    load(warehouse, crowd)
+    decide_all(warehouse, TARGETS, known_us=1, sources=TRUST)
+    rows = warehouse.sql("SELECT person_id, target, reason, identifiers FROM ops.decision").to_pylist()
+    return sorted(tuple(row.values()) for row in rows)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(one=people("a"), other=people("b"))
+def test_t12_after_an_unmerge_the_answers_are_those_of_people_who_never_were_merged(
+    warehouse: DuckDBWarehouse, one: Person, other: Person
+) -> None:
+    before = _answers(warehouse, [one, other])
+    facts = _merged(one.facts, other.facts)
+    merged = Person(one.subjects + other.subjects, one.events + other.events, one.suppressed | other.suppressed, facts)
+    _answers(warehouse, [merged])
+    assert _answers(warehouse, [one, other]) == before

@@ -54,7 +54,7 @@ def test_a_log_that_nobody_touched_is_whole(folder: Path) -> None:
     ("change", "code"),
     [("flip", 2), ("delete", 3), ("swap", 2), ("duplicate", 2), ("insert", 2), ("respell", 2)],
 )
-def test_a_change_is_found_at_its_event(folder: Path, change: str, code: int) -> None:
+def test_t76_a_change_is_found_at_its_event(folder: Path, change: str, code: int) -> None:
     edit(folder, change)
     verdict = verify(folder)
     # A changed line is seen at once when its spelling broke, else by the line after it.
@@ -62,14 +62,14 @@ def test_a_change_is_found_at_its_event(folder: Path, change: str, code: int) ->
     assert verdict.event in (1, 2, 3)
 
 
-def test_a_cut_off_end_shows_against_the_noted_head(folder: Path) -> None:
+def test_t76_a_cut_off_end_shows_against_the_noted_head(folder: Path) -> None:
     head = verify(folder)
     edit(folder, "truncate")
     assert verify(folder).code == 0
     assert verify(folder, expect=(head.events, head.head)).code == 3
 
 
-def test_a_rewritten_log_shows_against_the_noted_head(folder: Path) -> None:
+def test_t76_a_rewritten_log_shows_against_the_noted_head(folder: Path) -> None:
     head = verify(folder)
     path = folder / "000001.jsonl"
     previous, lines = "0" * 64, []
@@ -113,7 +113,7 @@ def test_a_log_goes_on_in_the_next_file_when_one_is_full(tmp_path: Path, monkeyp
 
 
 @given(st.text())
-def test_one_event_is_one_line_whatever_its_text(text: str) -> None:
+def test_t66_one_event_is_one_line_whatever_its_text(text: str) -> None:
     line = canonical({"text": text.encode("utf-8", "replace").decode()})
     assert len(line.decode().splitlines()) == 1
 
