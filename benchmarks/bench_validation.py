@@ -33,7 +33,7 @@ IMPUTE_ROWS, QUICK_IMPUTE_ROWS = 1_000_000, 100_000
 # What the project promises: wall time against `single_pass_both`, megabytes, and imputation against plain SQL.
 GOALS = {1_000_000: 3.0, 5_000_000: 2.0, "peak_mb": 1800, "impute": 2.0}
 # As a job sets it (`memory_limit`): what the engine keeps of its tables beyond that goes to disk.
-MEMORY_LIMIT = "800MB"
+MEMORY_LIMIT = "500MB"
 CONTRACT = """
 columns:
   id: {dtype: Int64}
