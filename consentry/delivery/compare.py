@@ -44,9 +44,10 @@ def _stage_desired(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
         " FROM segment.membership m WHERE m.segment = $segment",
         segment=sync.segment,
     )
+    signals = bool(gate.policy.destinations[sync.destination].signals)
     warehouse.sql(
         "CREATE OR REPLACE TABLE delivery.desired AS SELECT f.person_id, f.fingerprint"
-        f" FROM ({fingerprints(warehouse)}) f JOIN delivery.member m ON m.person_id = f.person_id"
+        f" FROM ({fingerprints(warehouse, signals=signals)}) f JOIN delivery.member m ON m.person_id = f.person_id"
         " ANTI JOIN (SELECT person_id FROM segment.holdout WHERE segment = $segment) h ON h.person_id = m.person_id",
         segment=sync.segment,
         target=sync.name,

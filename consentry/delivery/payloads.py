@@ -78,19 +78,23 @@ def version(gate: Gate, target: Target) -> str:
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprints(warehouse: Warehouse) -> str:
+def fingerprints(warehouse: Warehouse, *, signals: bool) -> str:
     """Return the query for `person_id` and `fingerprint` of everybody whom `$target` may have, under `$version`.
 
     A fingerprint names the golden record, the decision and the signals that a payload is made from, in 64 bits that
     stay in the restricted zone: they say "look again", and are never compared across zones.
+    signals: whether the destination is told any, which costs a join.
     """
     columns = ", ".join(quoted(name) for name in warehouse.columns("identity.golden"))
+    # The consent signals of a sync are decided as targets `<sync>/<signal>`.
+    granted = (
+        " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
+        " WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = d.person_id"
+    )
     return (
         "SELECT g.person_id, hash(d.decided, g.content) AS fingerprint"
         f" FROM (SELECT person_id, hash({columns}) AS content FROM identity.golden) g JOIN ("
-        # The consent signals of a sync are decided as targets `<sync>/<signal>`.
-        " SELECT d.person_id, hash($version, d.identifiers, o.granted) AS decided FROM ops.decision d"
-        " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
-        "  WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = d.person_id"
+        f"SELECT d.person_id, hash($version, d.identifiers{', o.granted' if signals else ''}) AS decided"
+        f" FROM ops.decision d{granted if signals else ''}"
         " WHERE d.target = $target AND d.allow) d ON d.person_id = g.person_id"
     )
