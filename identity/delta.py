@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -16,61 +17,108 @@ from consentry.identity.candidates import FEATURES, blocking_keys, cleaned_sql, 
 from consentry.identity.linkage import Pairs
 from consentry.identity.model import Model
 from consentry.identity.roles import ROLES
-from consentry.identity.score import probability, score
+from consentry.identity.score import probability, weights_sql
 from consentry.identity.similar_config import SimilarRules
-from consentry.warehouse import Warehouse
+from consentry.model.names import quoted
+from consentry.warehouse import DuckDBWarehouse
 
 _INDEX = "identity.similar_key"
 _KNOWN = "identity.similar_feature"
-_NEW = "identity.staged_new"
-_NEW_PAIRS = "identity.staged_new_pair"
-_BOTH = "identity.staged_new_feature"
+_RAW = "identity.similar_new"
+_NEW = "identity.similar_new_feature"
+_PAIRS = "identity.similar_new_pair"
+_BOTH = "identity.similar_met"
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Records that are known, ready to be met by new ones; made by `build_index`."""
+    """Records that are known, ready to be met by new ones; made by `build_index`.
 
-    warehouse: Warehouse
+    connection: one of its own, where the statements of `meet` lie prepared: planning them anew for each record would
+    take longer than running them.
+    """
+
+    connection: duckdb.DuckDBPyConnection
     model: Model
+    columns: dict[str, str]
     roles: tuple[str, ...]
     records: int
-    largest_block: int
 
 
 def build_index(
-    warehouse: Warehouse, model: Model, rules: SimilarRules, columns: Mapping[str, str], query: str
+    warehouse: DuckDBWarehouse, model: Model, rules: SimilarRules, columns: Mapping[str, str], query: str
 ) -> Index:
     """Keep the features and blocking keys of the records of a query (r, source and the columns).
 
-    model: fitted, with its prior. The index stays in the warehouse until the next is built.
+    model: fitted, with its prior. The index holds until the next is built or the warehouse is closed.
     """
     roles = stage_features(warehouse, columns, query)
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_KNOWN} AS SELECT * FROM {FEATURES} ORDER BY r")
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_KNOWN} AS SELECT * EXCLUDE (source) FROM {FEATURES} ORDER BY r")
     warehouse.drop(FEATURES)
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_INDEX} AS SELECT k, r FROM ({_keys(roles, _KNOWN)}) ORDER BY k")
-    return Index(warehouse, model, roles, warehouse.count(_KNOWN), rules.largest_block)
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_INDEX} AS {_keys(roles, _KNOWN)} ORDER BY k")
+    raw = ", ".join(f"{quoted(name)} TEXT" for name in dict.fromkeys(columns.values()))
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (r BIGINT, {raw})")
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_NEW} AS SELECT r, {', '.join(map(quoted, roles))} FROM {_KNOWN} LIMIT 0")
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_BOTH} AS SELECT * FROM {_KNOWN} LIMIT 0")
+    warehouse.sql(f"CREATE OR REPLACE TABLE {_PAIRS} (a BIGINT, b BIGINT)")
+    connection = warehouse.connection.cursor()
+    _, cleaning = cleaned_sql(columns, f"SELECT *, NULL::TEXT AS source FROM {_RAW}")
+    known = set(warehouse.columns(_KNOWN))
+    for name, statement in {
+        "clean": f"INSERT INTO {_NEW} SELECT * EXCLUDE (source) FROM ({cleaning})",
+        "pair": _pairing(roles, rules.largest_block),
+        "meet": f"INSERT INTO {_BOTH} {_meeting(roles, warehouse.count(_KNOWN))}",
+        "score": f"SELECT a, b, weight, household FROM ({weights_sql(model, known, _PAIRS, _BOTH)}) ORDER BY a, b",
+    }.items():
+        connection.execute(f"PREPARE similar_{name} AS {statement}")
+    return Index(connection, model, dict(columns), roles, warehouse.count(_KNOWN))
 
 
-def meet(index: Index, table: pa.Table, columns: Mapping[str, str] | None = None) -> Pairs:
-    """Score new records against the known ones and each other.
+def meet(index: Index, table: pa.Table) -> Pairs:
+    """Score new records, with the columns that the index was built of, against the known ones and each other.
 
-    columns: as for `match`. Codes from `index.records` up are the new records, in the order of the table; the codes
-    below are those of the index. A value that none of the records met has counts as rare as can be.
+    Codes from `index.records` up are the new records, in the order of the table; the codes below are those of the
+    index. A value that none of the records met has counts as rare as can be.
     """
-    warehouse, columns = index.warehouse, columns or {name: name for name in index.roles}
-    rows = table.append_column("r", pa.array(np.arange(table.num_rows) + index.records, pa.int64()))
-    warehouse.write(_NEW, rows.to_batches(), schema=rows.schema)
-    _, cleaning = cleaned_sql(columns, f"SELECT *, NULL::TEXT AS source FROM {_NEW}")
-    new = warehouse.sql(f"SELECT * EXCLUDE (source) FROM ({cleaning})")
-    warehouse.write(_NEW, new.to_batches(), schema=new.schema)
-    _write_pairs(index)
-    _write_features(index, new)
-    scored = score(warehouse, index.model, least=-100.0, pairs=_NEW_PAIRS, features=_BOTH)
-    for name in (_NEW, _NEW_PAIRS, _BOTH):
-        warehouse.drop(name)
-    chance = np.where(scored.household > 0, 0.0, probability(scored.weight, index.model.prior or 1 / index.records))
-    return Pairs(scored.left, scored.right, chance)
+    names = list(dict.fromkeys(index.columns.values()))
+    texts: list[list[object]] = [table[name].cast(pa.string()).to_pylist() for name in names]
+    values = [[index.records + n for n in range(table.num_rows)], *texts]
+    run = index.connection.execute
+    run("BEGIN")
+    for name in (_RAW, _NEW, _BOTH, _PAIRS):
+        run(f"DELETE FROM {name}")
+    listed = ", ".join(["unnest(?::BIGINT[])", *("unnest(?::TEXT[])" for _ in names)])
+    run(f"INSERT INTO {_RAW} SELECT {listed}", values)
+    for name in ("clean", "pair", "meet"):
+        run(f"EXECUTE similar_{name}")
+    rows = np.array(run("EXECUTE similar_score").fetchall(), dtype=np.float64).reshape(-1, 4)
+    run("COMMIT")
+    left, right = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+    chance = probability(rows[:, 2], index.model.prior or 1 / index.records)
+    return Pairs(left, right, np.where(rows[:, 3] > 0, 0.0, chance))
+
+
+def _pairing(roles: tuple[str, ...], largest: int) -> str:
+    return (
+        f"INSERT INTO {_PAIRS} WITH new AS MATERIALIZED ({_keys(roles, _NEW)}), seat AS (SELECT k, r FROM {_INDEX}"
+        f" WHERE k IN (SELECT k FROM new) QUALIFY count(*) OVER (PARTITION BY k) <= {largest}"
+        " UNION ALL SELECT k, r FROM new)"
+        " SELECT DISTINCT seat.r AS a, new.r AS b FROM new JOIN seat ON seat.k = new.k AND seat.r < new.r"
+    )
+
+
+def _meeting(roles: tuple[str, ...], records: int) -> str:
+    """Write the query of the features of all pairs; a new record's value is as frequent as it is among the known."""
+    rare = [name for name in roles if ROLES[name].rare]
+    shares = ", ".join(
+        f"CASE WHEN n.{quoted(name)} IS NOT NULL THEN coalesce((SELECT max(tf_{name}) FROM met"
+        f" WHERE met.{quoted(name)} = n.{quoted(name)}), {1 / max(records, 1)!r}) END AS tf_{name}"
+        for name in rare
+    )
+    return (
+        f"BY NAME WITH met AS MATERIALIZED (SELECT * FROM {_KNOWN} WHERE r IN (SELECT a FROM {_PAIRS}))"
+        f" SELECT * FROM met UNION ALL BY NAME SELECT n.*{', ' if shares else ''}{shares} FROM {_NEW} n"
+    )
 
 
 def _keys(roles: tuple[str, ...], features: str) -> str:
@@ -79,29 +127,3 @@ def _keys(roles: tuple[str, ...], features: str) -> str:
         f"CASE WHEN {key} IS NOT NULL THEN hash({n}, {key}) END" for n, (_, key) in enumerate(blocking_keys(roles))
     )
     return f"SELECT k, r FROM (SELECT unnest([{keys}]) AS k, r FROM {features}) WHERE k IS NOT NULL"
-
-
-def _write_pairs(index: Index) -> None:
-    found = index.warehouse.sql(_keys(index.roles, _NEW))
-    index.warehouse.sql(
-        f"CREATE OR REPLACE TABLE {_NEW_PAIRS} AS WITH new AS (SELECT unnest($k::UBIGINT[]) AS k, unnest($r) AS r),"
-        f" seat AS (SELECT k, r FROM {_INDEX} WHERE k IN (SELECT k FROM new)"
-        " QUALIFY count(*) OVER (PARTITION BY k) <= $largest UNION ALL SELECT k, r FROM new)"
-        " SELECT DISTINCT seat.r AS a, new.r AS b FROM new JOIN seat ON seat.k = new.k AND seat.r < new.r",
-        k=found["k"].to_pylist(),
-        r=found["r"].to_pylist(),
-        largest=index.largest_block,
-    )
-
-
-def _write_features(index: Index, new: pa.Table) -> None:
-    """Put the features of the pairs together; a new record's value is as frequent as it is among the known."""
-    met = index.warehouse.sql(
-        f"SELECT * EXCLUDE (source) FROM {_KNOWN} WHERE r IN (SELECT a FROM {_NEW_PAIRS}) ORDER BY r"
-    )
-    for name in [name for name in index.roles if ROLES[name].rare]:
-        shares = dict(zip(met[name].to_pylist(), met[f"tf_{name}"].to_pylist(), strict=True))
-        column = [None if value is None else shares.get(value, 1 / index.records) for value in new[name].to_pylist()]
-        new = new.append_column(f"tf_{name}", pa.array(column, pa.float64()))
-    both = pa.concat_tables([met, new.select(met.column_names)], promote_options="permissive")
-    index.warehouse.write(_BOTH, both.to_batches(), schema=both.schema)
