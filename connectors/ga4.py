@@ -57,8 +57,8 @@ class GA4:
 
     Its rows are counts of nobody in particular: there is nothing in them to merge profiles by, and they never are.
     Give the streams `entity: aggregate`.
-    Proof level A: requests and the simulator's answers are checked against Google's discovery document, and Google's own
-    client (google-analytics-data) reads the same rows from the simulator.
+    Proof level A: requests and the simulator's answers are checked against Google's discovery document, and Google's
+    own client (google-analytics-data) reads the same rows from the simulator.
     """
 
     Config: ClassVar[type[ConnectorConfig]] = GA4Config
