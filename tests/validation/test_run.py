@@ -335,3 +335,15 @@ def test_pandera_s_way_with_duplicates_can_be_declared(warehouse: DuckDBWarehous
     for keep, bad in (("all", {1, 2}), ("exclude_first", {2}), ("exclude_last", {1})):
         check(warehouse, contract(text % keep))
         assert set(codes(warehouse)) == bad
+
+
+def test_what_a_killed_check_left_behind_is_no_hindrance(
+    warehouse: DuckDBWarehouse, contract: Make, land: Land
+) -> None:
+    warehouse.sql("CREATE TABLE clean.crm__people__sound (x INT)")
+    warehouse.sql("CREATE TABLE quarantine.crm__people__broken (x INT)")
+    warehouse.sql("CREATE VIEW quarantine.crm__people__checked AS SELECT * FROM quarantine.crm__people__broken")
+    land({"id": ["a", "b"], "age": ["12", "999"], "email": [None, None]})
+    assert check(warehouse, contract(PEOPLE)) == Checked(2, 1, 1, {"out_of_range": 1})
+    assert warehouse.tables("clean") == ["clean.crm__people"]
+    assert warehouse.tables("quarantine") == ["quarantine.crm__people"]
