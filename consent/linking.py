@@ -23,9 +23,11 @@ LINK_REFUSED = "identity.link_refused"
 
 def refuse_linking(warehouse: Warehouse, ledger: Ledger, *, purpose: str, as_of: datetime) -> int:
     """Write the records that may be linked to nothing to identity.link_refused; return how many."""
-    query = "SELECT DISTINCT record_id, source, type, value, region FROM clean.link"
-    sieve = Sieve(_Refused(ledger, purpose, as_of))
-    warehouse.map_batches(query, sieve, into=LINK_REFUSED, schema=RECORDS)
+    refused = _Refused(ledger, purpose, as_of)
+    # When nobody refuses, no identifier has to be keyed to be looked up.
+    somebody = "true" if refused.somebody else "false"
+    query = f"SELECT DISTINCT record_id, source, type, value, region FROM clean.link WHERE {somebody}"
+    warehouse.map_batches(query, Sieve(refused), into=LINK_REFUSED, schema=RECORDS)
     found = warehouse.sql(f"SELECT count(DISTINCT record_id) AS n FROM {LINK_REFUSED}")
     return int(found["n"][0].as_py())
 
@@ -46,8 +48,13 @@ class _Refused:
                 word = (row.effective_at, row.state not in ("granted", "expired"))
                 self._words[row.identifier_hmac] = max(word, self._words.get(row.identifier_hmac, word))
 
+    @property
+    def somebody(self) -> bool:
+        """Tell whether there is a refusal at all."""
+        return any(refuses for _, refuses in self._words.values())
+
     def __call__(self, kind: str, value: str | None, region: str | None) -> bool:
-        form = normal(kind, value, region) if value and self._words else None
+        form = normal(kind, value, region) if value else None
         if form is None:
             return False
         words = [self._words[name] for name in self._keyed.ledger(kind, form) if name in self._words]

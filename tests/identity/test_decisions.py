@@ -195,7 +195,7 @@ LETTERS = st.sampled_from("abcd")
 DECIDED = st.lists(st.tuples(st.booleans(), LETTERS, LETTERS), max_size=4)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(boxes=st.lists(st.sampled_from("xyz"), min_size=4, max_size=4), decided=DECIDED)
 def test_no_person_ever_holds_two_records_that_a_steward_keeps_apart(
     boxes: list[str], decided: list[tuple[bool, str, str]], tmp_path_factory: pytest.TempPathFactory

@@ -129,7 +129,7 @@ BOXES = st.lists(st.sampled_from("abcd"), min_size=1, max_size=3)
 RECORDS = st.lists(st.tuples(BOXES, st.sampled_from(["Ann", "Robert", "Mary"]), st.booleans()), min_size=3, max_size=9)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(rows=RECORDS)
 def test_no_erasure_ever_brings_two_people_together(
     rows: list[tuple[list[str], str, bool]], tmp_path_factory: pytest.TempPathFactory

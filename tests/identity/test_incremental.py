@@ -123,11 +123,25 @@ def demoted(warehouse: DuckDBWarehouse) -> set[tuple[object, ...]]:
     return {tuple(row.values()) for row in rows}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(states=st.lists(RECORDS, min_size=2, max_size=4), config=st.sampled_from([EMPTY, TIGHT]))
 def test_any_history_of_changes_gives_what_one_run_over_the_last_state_gives(
     states: list[dict[str, State]], config: IdentityConfig
 ) -> None:
+    compare(states, config)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=100, deadline=None)
+@given(states=st.lists(RECORDS, min_size=2, max_size=4), config=st.sampled_from([EMPTY, TIGHT]))
+def test_a_hundred_histories_of_changes_give_what_one_run_gives(
+    states: list[dict[str, State]], config: IdentityConfig
+) -> None:
+    compare(states, config)
+
+
+def compare(states: list[dict[str, State]], config: IdentityConfig) -> None:
     # Records that nobody changes, so that every run looks at a part only.
     rest = [mail(f"rest:{n}", f"p{n // 2}") for n in range(60)]
     grown, fresh = DuckDBWarehouse(threads=1), DuckDBWarehouse(threads=1)

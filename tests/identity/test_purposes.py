@@ -109,7 +109,7 @@ def staged(warehouse: DuckDBWarehouse, rows: list[tuple[str, list[str], str | No
     return stage(warehouse, config)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows=ROWS, purposes=PURPOSES)
 def test_the_people_of_a_stricter_purpose_refine_those_of_a_looser_one(
     rows: list[tuple[str, list[str], str | None]], purposes: dict[str, list[str]]
