@@ -16,7 +16,8 @@ EARLY, LATE = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 def refused(town: Town, ledger: Ledger | None = None) -> list[str]:
     town.warehouse.sql(
         "CREATE OR REPLACE TABLE clean.link AS SELECT * FROM (VALUES"
-        " ('crm:1', 'crm', 'email', 'ANN@example.com', NULL), ('crm:2', 'crm', 'email', 'bob@example.com', NULL)) t(record_id, source, type, value, region)"
+        " ('crm:1', 'crm', 'email', 'ANN@example.com', NULL),"
+        " ('crm:2', 'crm', 'email', 'bob@example.com', NULL)) t(record_id, source, type, value, region)"
     )
     count = refuse_linking(town.warehouse, ledger or town.ledger, purpose="newsletter", as_of=NOW)
     found = town.warehouse.sql(f"SELECT record_id FROM {LINK_REFUSED} ORDER BY 1")["record_id"].to_pylist()
