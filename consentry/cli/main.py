@@ -14,6 +14,7 @@ from consentry.cli import (
     authoring,
     consenting,
     contracting,
+    experimenting,
     identifying,
     inspecting,
     letters,
@@ -53,6 +54,7 @@ app.add_typer(contracting.app, name="contract")
 app.add_typer(quarantining.app, name="quarantine")
 app.add_typer(segmenting.app, name="segment")
 app.add_typer(modelling.app, name="model")
+app.add_typer(experimenting.app, name="experiment")
 app.add_typer(qualifying.app, name="quality")
 authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")

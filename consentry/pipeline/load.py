@@ -24,6 +24,8 @@ from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.job import Job, StreamBlock
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
+from consentry.segments.experiments.definition import Experiment, with_arms
+from consentry.segments.experiments.files import Kpi, check_segments, read_experiments, read_kpis
 from consentry.segments.files import Segment, read_segments
 from consentry.segments.limits import crowded
 from consentry.segments.models.definition import Definition, serving
@@ -60,6 +62,8 @@ class Loaded:
     settings: Mapping[str, ConnectorConfig] = field(repr=False)
     sha256: str = ""
     models: tuple[Definition, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    kpis: tuple[Kpi, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -133,15 +137,21 @@ def load_job(path: Path) -> Loaded:
     profile = _contract(base, job.profile.contract, faults)
     catalog = Catalog(attributes=_attributes(profile) if profile else {}, events=job.events)
     models: tuple[Definition, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
     if profile:
         catalog = read_scores(base / job.segments, catalog, faults)
         models = read_models(base / job.segments, catalog, faults, purposes=policy.purposes if policy else None)
         catalog = serving(catalog, models)
+        experiments = read_experiments(base / job.segments, catalog, faults)
+        catalog = with_arms(catalog, experiments)
     segments = read_segments(base / job.segments, catalog, faults) if profile else ()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
     _check_types_agree(document, job, contracts, faults)
+    kpis: tuple[Kpi, ...] = ()
     if profile:
+        kpis = read_kpis(base / job.segments, catalog, faults)
+        check_segments(experiments, segments, faults)
         _check_syncs(document, job, segments, faults)
     if policy:
         _check_targets(document, job, policy, faults)
@@ -159,6 +169,8 @@ def load_job(path: Path) -> Loaded:
         settings=settings,
         sha256=_fingerprint(path, job),
         models=models,
+        experiments=experiments,
+        kpis=kpis,
     )
 
 

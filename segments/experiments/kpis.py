@@ -86,7 +86,7 @@ def _write_day(
         moment = timedelta(microseconds=1)
         values = after(warehouse, catalog, Metric(kpi.name, None, kpi.value), since=begin - moment, until=end - moment)
         for name, inside in some.items():
-            total = float(np.nansum(values[ordinals_of(inside)]))
+            total = round(float(np.nansum(values[ordinals_of(inside)])), 6)
             row = {"day": day, "segment": name, "kpi": kpi.name}
             warehouse.sql(f"DELETE FROM {KPI} WHERE day = $day AND segment = $segment AND kpi = $kpi", **row)
             warehouse.sql(
