@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from consentry.identity.candidates import FEATURES, blocking_keys, cleaned_sql, stage_features
+from consentry.identity.codes import Ints
 from consentry.identity.linkage import Pairs
 from consentry.identity.model import Model
 from consentry.identity.roles import ROLES
@@ -22,7 +24,6 @@ from consentry.identity.similar_config import SimilarRules
 from consentry.model.names import quoted
 from consentry.warehouse import DuckDBWarehouse
 
-_INDEX = "identity.similar_key"
 _KNOWN = "identity.similar_feature"
 _RAW = "identity.similar_new"
 _NEW = "identity.similar_new_feature"
@@ -34,10 +35,14 @@ _BOTH = "identity.similar_met"
 class Index:
     """Records that are known, ready to be met by new ones; made by `build_index`.
 
-    connection: one of its own, where the statements of `meet` lie prepared: planning them anew for each record would
-    take longer than running them.
+    keys, holders: every blocking key, sorted, and the record that has it; some 12 bytes for each of about 20 keys a
+    record. connection: one of its own, where the statements of `meet` lie prepared: planning them anew for each record
+    would take longer than running them.
     """
 
+    keys: npt.NDArray[np.uint64]
+    holders: npt.NDArray[np.int32]
+    largest_block: int
     connection: duckdb.DuckDBPyConnection
     model: Model
     columns: dict[str, str]
@@ -55,7 +60,7 @@ def build_index(
     roles = stage_features(warehouse, columns, query)
     warehouse.sql(f"CREATE OR REPLACE TABLE {_KNOWN} AS SELECT * EXCLUDE (source) FROM {FEATURES} ORDER BY r")
     warehouse.drop(FEATURES)
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_INDEX} AS {_keys(roles, _KNOWN)} ORDER BY k")
+    found = warehouse.sql(f"SELECT k, r::INTEGER AS r FROM ({_keys(roles, _KNOWN)}) ORDER BY k")
     raw = ", ".join(f"{quoted(name)} TEXT" for name in dict.fromkeys(columns.values()))
     warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (r BIGINT, {raw})")
     warehouse.sql(f"CREATE OR REPLACE TABLE {_NEW} AS SELECT r, {', '.join(map(quoted, roles))} FROM {_KNOWN} LIMIT 0")
@@ -66,12 +71,13 @@ def build_index(
     known = set(warehouse.columns(_KNOWN))
     for name, statement in {
         "clean": f"INSERT INTO {_NEW} SELECT * EXCLUDE (source) FROM ({cleaning})",
-        "pair": _pairing(roles, rules.largest_block),
+        "keys": _keys(roles, _NEW),
         "meet": f"INSERT INTO {_BOTH} {_meeting(roles, warehouse.count(_KNOWN))}",
         "score": f"SELECT a, b, weight, household FROM ({weights_sql(model, known, _PAIRS, _BOTH)}) ORDER BY a, b",
     }.items():
         connection.execute(f"PREPARE similar_{name} AS {statement}")
-    return Index(connection, model, dict(columns), roles, warehouse.count(_KNOWN))
+    keys, holders = found["k"].to_numpy(), found["r"].to_numpy()
+    return Index(keys, holders, rules.largest_block, connection, model, dict(columns), roles, warehouse.count(_KNOWN))
 
 
 def meet(index: Index, table: pa.Table) -> Pairs:
@@ -89,8 +95,12 @@ def meet(index: Index, table: pa.Table) -> Pairs:
         run(f"DELETE FROM {name}")
     listed = ", ".join(["unnest(?::BIGINT[])", *("unnest(?::TEXT[])" for _ in names)])
     run(f"INSERT INTO {_RAW} SELECT {listed}", values)
-    for name in ("clean", "pair", "meet"):
-        run(f"EXECUTE similar_{name}")
+    run("EXECUTE similar_clean")
+    run(
+        f"INSERT INTO {_PAIRS} SELECT unnest(?::BIGINT[]), unnest(?::BIGINT[])",
+        _pairs(index, run("EXECUTE similar_keys")),
+    )
+    run("EXECUTE similar_meet")
     rows = np.array(run("EXECUTE similar_score").fetchall(), dtype=np.float64).reshape(-1, 4)
     run("COMMIT")
     left, right = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
@@ -98,13 +108,27 @@ def meet(index: Index, table: pa.Table) -> Pairs:
     return Pairs(left, right, np.where(rows[:, 3] > 0, 0.0, chance))
 
 
-def _pairing(roles: tuple[str, ...], largest: int) -> str:
-    return (
-        f"INSERT INTO {_PAIRS} WITH new AS MATERIALIZED ({_keys(roles, _NEW)}), seat AS (SELECT k, r FROM {_INDEX}"
-        f" WHERE k IN (SELECT k FROM new) QUALIFY count(*) OVER (PARTITION BY k) <= {largest}"
-        " UNION ALL SELECT k, r FROM new)"
-        " SELECT DISTINCT seat.r AS a, new.r AS b FROM new JOIN seat ON seat.k = new.k AND seat.r < new.r"
-    )
+def _pairs(index: Index, found: duckdb.DuckDBPyConnection) -> list[list[int]]:
+    """Pair each new record with those that share one of its keys, known or new, each pair once."""
+    rows = sorted(found.fetchall())
+    key = np.array([k for k, _ in rows], dtype=np.uint64)
+    new = np.array([r for _, r in rows], dtype=np.int64)
+    pairs = [
+        _shared(key, new, index.keys, index.holders, index.largest_block),
+        _shared(key, new, key, new, index.largest_block),
+    ]
+    both = np.unique(np.concatenate(pairs), axis=0)
+    return [column.tolist() for column in both[both[:, 0] < both[:, 1]].T]
+
+
+def _shared(
+    key: npt.NDArray[np.uint64], new: Ints, keys: npt.NDArray[np.uint64], holders: npt.NDArray[np.integer], most: int
+) -> Ints:
+    """Return a line for each new record and each holder of one of its keys, blocks of more than `most` left out."""
+    start, end = np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right")
+    size = np.where(end - start <= most, end - start, 0)
+    place = np.arange(size.sum()) + np.repeat(start - np.cumsum(size) + size, size)
+    return np.stack([holders[place].astype(np.int64), np.repeat(new, size)], axis=1)
 
 
 def _meeting(roles: tuple[str, ...], records: int) -> str:
