@@ -80,6 +80,7 @@ def _asked(work: Delivery, job: Job) -> Sequence[Outcome] | None:
     if not isinstance(work.destination, Polls) or datetime.now(UTC) - job.since > GIVEN_UP:
         return lost
     batch = Batch(job.batch_id, job.destination, job.audience, work.sync.purpose, job.operation, _rows(work, job))
+    found: Sequence[Outcome] | None = None
     broken: DestinationFailed | None = None
     try:
         found = work.destination.poll(job.job, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,9 @@ def test_every_request_fits_the_vendors_description(sandbox: Sandbox, list_id: s
     klaviyo.check()
     through(klaviyo, _batch(list_id, _row(1, operation_id(outcomes[0])), _row(2)))
     klaviyo.lookup(list_id, ["x"])
-    assert len(recorder.seen) >= 7
+    list(klaviyo.opt_outs(None, [list_id]))
+    list(klaviyo.opt_outs(datetime(2026, 11, 1, tzinfo=UTC), [list_id]))
+    assert len(recorder.seen) >= 11
     for request in recorder.seen:
         problems = list(_problems(request, spec))
         assert problems == [], f"{request.method} {request.url.path}"
@@ -226,6 +229,8 @@ def _problems(request: httpx.Request, spec: dict[str, Any]) -> Iterator[str]:
             yield f"unknown parameter {name}"
         elif "maximum" in declared[name]["schema"] and int(value) > declared[name]["schema"]["maximum"]:
             yield f"{name} is too large"
+        elif words := (declared[name]["schema"].get("items") or declared[name]["schema"]).get("enum"):
+            yield from (f"{name} does not know {word}" for word in value.split(",") if word not in words)
     for name, parameter in declared.items():
         if parameter["in"] == "header" and parameter.get("required") and name not in request.headers:
             yield f"no header {name}"

@@ -49,8 +49,8 @@ class Countdown:
 class KilledLog(AuditLog):
     countdown: Countdown
 
-    def append(self, action: str, **facts: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        number = super().append(action, **facts)
+    def append(self, action: str, *more: Any, **facts: Any) -> int:
+        number = super().append(action, *more, **facts)
         self.countdown.passed(f"after {action}")
         return number
 

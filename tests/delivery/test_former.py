@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from delivery_world import POLICY, START, World, email, person, sync
 
-from consentry.connectors.base import Capabilities, Check, Ok, Outcome, Rejected, Unknown
+from consentry.connectors.base import Capabilities, Check, ConnectorConfig, Ok, Outcome, Rejected, Unknown
 from consentry.consent.keys import Keyring
 from consentry.delivery import Sync, deadletters
 from consentry.model.batch import Batch, Row
@@ -22,6 +22,7 @@ HASHED += "merge: {shared_by: 3}\n"
 class Hashes:
     """A destination that keeps rows of values and gives nobody a name; it finds people by any one value."""
 
+    Config: ClassVar[type[ConnectorConfig]] = ConnectorConfig
     capabilities = Capabilities(100, ("email", "phone"), frozenset({"add", "change", "remove"}))
     api_calls = 0
 
