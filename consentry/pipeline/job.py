@@ -32,6 +32,15 @@ def _named(blocks: object) -> object:
 Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
 
+# What the keys of each provider need, and what they may have besides: a key itself stands nowhere in a job.
+_KEYS_OF: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "file": (("path",), ("create",)),
+    "environment": (("variable",), ()),
+    "vault": (("path", "url", "key"), ("create", "mount", "variable")),
+    "aws_kms": (("path", "key"), ("create", "region", "url")),
+}
+
+
 class Keys(Model):
     """Where the master key comes from; never from the job file itself.
 
@@ -51,15 +60,13 @@ class Keys(Model):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {
-            "file": ("path",),
-            "environment": ("variable",),
-            "vault": ("path", "url", "key"),
-            "aws_kms": ("path", "key"),
-        }[self.provider]
+        needed, further = _KEYS_OF[self.provider]
         missing = [name for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(f"keys of provider {self.provider} need {' and '.join(map(repr, missing))}")
+        strange = sorted(self.model_fields_set - {"provider", *needed, *further})
+        if strange:
+            raise ValueError(f"keys of provider {self.provider} have no {' and no '.join(map(repr, strange))}")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +59,17 @@ def rotate_keys(loaded: Loaded) -> dict[str, Any]:
     if keys.provider == "environment":
         variable = keys.variable
         raise ConfigError(f"These keys are not in a file. Set {variable} to 1:<old>,2:<new>; the last is active.")
-    audit, path = AuditLog(loaded.state / "audit"), loaded.state / (keys.path or "")
-    try:
-        service = key_service(keys)
+    path, service = loaded.state / (keys.path or ""), key_service(keys)
+    with ExitStack() as closing:
+        audit = AuditLog(loaded.state / "audit")
+        closing.callback(audit.close)
+        store = Store.in_file(loaded.state / "control.db")
+        closing.callback(store.close)
+        keys_of(loaded, store)
         ring = rotate_wrapped(path, service) if service else Keyring.rotate_file(path)
+        accept_keys(store, ring)
         audit.append("key.rotated", provider=keys.provider, active=ring.active, accepted=list(ring.accepted))
-    finally:
-        audit.close()
-    store = Store.in_file(loaded.state / "control.db")
-    try:
         rewrapped = SubjectKeys(store, ring).rewrap()
-    finally:
-        store.close()
     return _told(loaded, ring) | {"rewrapped": rewrapped}
 
 

@@ -77,7 +77,12 @@ def test_consent_is_shown_explained_withdrawn_and_receipted(
 def test_suppression_keeps_matching_after_a_rotation(cli: Cli, ran: TinyJob) -> None:
     who = ("--by", "email", "--value", email(4).upper())
     assert told(cli("suppress", "add", ran.path, *who, "--reason", "objection", "-o", "json"))["added"] == 1
-    assert told(cli("keys", "rotate", ran.path, "-o", "json")) == {"provider": "file", "active": 2, "accepted": [1, 2]}
+    assert told(cli("keys", "rotate", ran.path, "-o", "json")) == {
+        "provider": "file",
+        "active": 2,
+        "accepted": [1, 2],
+        "rewrapped": 0,
+    }
     summary = run(make_plan(load_job(ran.path)), Silent())
     assert (summary["syncs"]["adults"]["removes"], summary["profiles_refused"]) == (1, {"suppressed": 1})
     assert told(cli("suppress", "list", ran.path, "-o", "json"))["suppressed"][0]["entries"] == 1
