@@ -149,3 +149,15 @@ def test_too_few_customers_are_refused_with_a_sentence() -> None:
         fit_bg_nbd(few)
     with pytest.raises(StopRun, match="3 customers who came back"):
         fit_gamma_gamma(few)
+
+
+def test_customers_who_never_stop_are_expected_to_go_on() -> None:
+    # Then the data says nothing of how people stop, and the likelihood has no best a and b.
+    rng = np.random.default_rng(0)
+    rates, age = rng.gamma(2, 0.01, size=600), rng.uniform(100, 400, size=600)
+    x = rng.poisson(rates * age).astype(float)
+    t_x = np.where(x > 0, age * rng.random(600) ** (1 / np.maximum(x, 1)), 0.0)
+    known = Customers(x, t_x, age, np.ones(600))
+    expected = fit_bg_nbd(known).purchases(known, 90)
+    assert (expected >= 0).all()
+    assert expected.sum() == pytest.approx(90 * rates.sum(), rel=0.15)
