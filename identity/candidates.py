@@ -97,7 +97,11 @@ def cleaned_sql(columns: Mapping[str, str], query: str) -> tuple[tuple[str, ...]
 
 
 def stage_pairs(warehouse: Warehouse, roles: tuple[str, ...], rules: SimilarRules) -> tuple[LeftOut, ...]:
-    """Write the pairs to compare to PAIRS (a < b, each once); return what was left out for its size."""
+    """Write the pairs to compare to PAIRS (a < b, each once); return what was left out for its size.
+
+    A rule that would give more pairs than it may is too coarse for this many records: the further beyond, the fewer
+    of its pairs are worth a look, so that it gets its bound times bound / pairs, the smallest blocks first.
+    """
     records = warehouse.count(FEATURES)
     warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (pair BIGINT)")
     left_out = []
@@ -105,9 +109,11 @@ def stage_pairs(warehouse: Warehouse, roles: tuple[str, ...], rules: SimilarRule
         warehouse.sql(
             f"CREATE OR REPLACE TABLE {_KEYS} AS WITH keyed AS (SELECT r, {key} AS k FROM {FEATURES}),"
             " block AS (SELECT k, count(*) AS n FROM keyed WHERE k IS NOT NULL GROUP BY k HAVING n > 1)"
-            " SELECT keyed.r, k, n, n <= $largest AND cost <= $budget AS used FROM keyed JOIN"
-            " (SELECT k, n, sum(CASE WHEN n <= $largest THEN n * (n - 1) // 2 ELSE 0 END) OVER (ORDER BY n) AS cost"
-            " FROM block) USING (k)",
+            " SELECT keyed.r, k, n, n <= $largest AND cost <= $budget * least(1.0, $budget / total) AS used"
+            " FROM keyed JOIN"
+            " (SELECT k, n, sum(pairs) OVER (ORDER BY n) AS cost, sum(pairs) OVER () + 1 AS total FROM"
+            " (SELECT k, n, CASE WHEN n <= $largest THEN n * (n - 1) // 2 ELSE 0 END AS pairs FROM block))"
+            " USING (k)",
             largest=rules.largest_block,
             budget=rules.pairs_per_record * records,
         )
