@@ -81,9 +81,8 @@ def test_credentials_that_are_wrong(tiny: TinyJob, sandbox: Sandbox, monkeypatch
 
 
 def test_a_scope_that_was_revoked(tiny: TinyJob, sandbox: Sandbox) -> None:
-    job = both(tiny, sandbox, "iterable", "7")
-    sandbox.vendors["iterable"].make("7")  # type: ignore[attr-defined]
-    sandbox.fault("revoked_scope", match="/lists/subscribe", times=1)
+    job = both(tiny, sandbox, "braze", "vips", identifier="email", create=True)
+    sandbox.fault("revoked_scope", match="/users/track", times=1)
     told = go(job)
     assert told["status"] == "failed" and "Give them the scope it needs" in told["sentence"]
     assert told["dead_letters"] == 0, "it is about the key, and no row is at fault"

@@ -100,7 +100,11 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture(params=VENDORS, ids=lambda vendor: vendor.name)
+# Iterable gives four exports a minute, and a run takes three.
+_PARAMS = [pytest.param(one, marks=pytest.mark.slow) if one.name == "iterable" else one for one in VENDORS]
+
+
+@pytest.fixture(params=_PARAMS, ids=lambda vendor: vendor.name)
 def vendor(request: pytest.FixtureRequest, sandbox: Sandbox) -> Vendor:
     chosen: Vendor = request.param
     sandbox.reset()
