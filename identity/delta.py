@@ -25,10 +25,10 @@ from consentry.model.names import quoted
 from consentry.warehouse import DuckDBWarehouse
 
 _KNOWN = "identity.similar_feature"
-_RAW = "identity.similar_new"
-_NEW = "identity.similar_new_feature"
-_PAIRS = "identity.similar_new_pair"
-_BOTH = "identity.similar_met"
+_RAW = "similar_new"
+_NEW = "similar_new_feature"
+_PAIRS = "similar_new_pair"
+_BOTH = "similar_met"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,16 @@ def build_index(
     warehouse.sql(f"CREATE OR REPLACE TABLE {_KNOWN} AS SELECT * EXCLUDE (source) FROM {FEATURES} ORDER BY r")
     warehouse.drop(FEATURES)
     found = warehouse.sql(f"SELECT k, r::INTEGER AS r FROM ({_keys(roles, _KNOWN)}) ORDER BY k")
-    raw = ", ".join(f"{quoted(name)} TEXT" for name in dict.fromkeys(columns.values()))
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (r BIGINT, {raw})")
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_NEW} AS SELECT r, {', '.join(map(quoted, roles))} FROM {_KNOWN} LIMIT 0")
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_BOTH} AS SELECT * FROM {_KNOWN} LIMIT 0")
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_PAIRS} (a BIGINT, b BIGINT)")
     connection = warehouse.connection.cursor()
+    raw = ", ".join(f"{quoted(name)} TEXT" for name in dict.fromkeys(columns.values()))
+    # Temporary tables: what comes and goes with each record is not worth a journal.
+    for table in (
+        f"{_RAW} (r BIGINT, {raw})",
+        f"{_NEW} AS SELECT r, {', '.join(map(quoted, roles))} FROM {_KNOWN} LIMIT 0",
+        f"{_BOTH} AS SELECT * FROM {_KNOWN} LIMIT 0",
+        f"{_PAIRS} (a BIGINT, b BIGINT)",
+    ):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {table}")
     _, cleaning = cleaned_sql(columns, f"SELECT *, NULL::TEXT AS source FROM {_RAW}")
     known = set(warehouse.columns(_KNOWN))
     for name, statement in {
