@@ -41,7 +41,7 @@ def test_the_experiment_commands_tell_one_story(cli: Cli, tiny: TinyJob) -> None
     assert ran["segments"]["loud"] == found["words"]["sizes"]["loud"]
     (metric,) = found["words"]["metrics"]
     assert set(metric["against_control"]) == {"loud"} and found["thompson"]["weights"] is None
-    assert "whenever you look" in cli("experiment", "report", tiny.path, "--experiment", "words")[1]
+    assert "words: Which words work?" in cli("experiment", "report", tiny.path, "--experiment", "words")[1]
 
     (begun,) = told(cli("experiment", "update", tiny.path, "-o", "json"))["experiments"]
     assert begun["weights"] == {"plain": 0.5, "loud": 0.5}
