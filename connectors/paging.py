@@ -104,3 +104,5 @@ def ahead(items: Iterator[V], *, depth: int = 2) -> Iterator[V]:
             yield item  # type: ignore[misc]  # only the last entry has none
     finally:
         ended.set()
+        # So that whoever closes the connection next does not close it under a request.
+        thread.join(timeout=1)

@@ -25,7 +25,7 @@ SEEN = {"dtype": "Datetime", "nullable": True}
 
 @pytest.fixture
 def watched(tiny: TinyJob) -> TinyJob:
-    """A job on the real clock whose one segment holds who was seen within the last hour: all even people, one for longer."""
+    """A job on the real clock whose segment holds who was seen within the last hour: all even people, one for long."""
     tiny.spec["as_of"] = None
     now = datetime.now(UTC)
     ago = [1 if n == 0 else 30 if n % 2 == 0 else 300 for n in range(40)]
