@@ -277,11 +277,12 @@ def _check_types_agree(document: Document, job: Job, contracts: Mapping[str, Con
     first: dict[str, tuple[str, Type]] = {}
     for (source, name), stream in streams_of(job, "customer").items():
         contract = contracts.get(f"{source}__{name}")
-        kinds = {each.name: _rule_type(each.dtype) for each in contract.columns} if contract else {}
+        kinds: dict[str, Type] = {each.name: _rule_type(each.dtype) for each in contract.columns} if contract else {}
         for canonical, column in stream.map.items():
             if column not in kinds:
                 continue
-            other, kind = first.setdefault(canonical, (f"{source}.{name}", kinds[column]))
+            here = (f"{source}.{name}", kinds[column])
+            other, kind = first.setdefault(canonical, here)
             if kind != kinds[column]:
                 place = ("sources", source, "streams", name, "map", canonical)
                 sentence = f"{canonical!r} is {kinds[column]} here and {kind} in {other}. Give both contracts one type."

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from consentry.connectors.base import ConnectorConfig, Destination
 from consentry.connectors.registry import connector
 from consentry.connectors.sql_table import SqlTable, SqlTableConfig
+from consentry.model.batch import Value
 from consentry.testing.destination_contract import DestinationContract, Kind
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.audiences import AudienceVendor
@@ -175,7 +176,7 @@ class TestMailchimpWithFields(TestMailchimp):
     """People on the list already, whose fields a batch writes: pending until it has ended."""
 
     settings: ClassVar[dict[str, Any]] = {"token": "sandbox-us6"}
-    fields: ClassVar[dict[str, Any]] = {"given_name": "Ada"}
+    fields: ClassVar[Mapping[str, Value]] = {"given_name": "Ada"}
     writes = "/3.0/batches"
     begin = staticmethod(_subscribers)
     plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"delay": _slow("mailchimp")}
@@ -197,7 +198,7 @@ class TestMeta(_Vendor):
 class TestGoogleDataManager(_Vendor):
     __test__ = True
     name, audience, writes = "google_data_manager", "99", "audienceMembers:"
-    fields: ClassVar[dict[str, Any]] = {"ad_user_data": "granted", "ad_personalization": "granted"}
+    fields: ClassVar[Mapping[str, Value]] = {"ad_user_data": "granted", "ad_personalization": "granted"}
     begin, held = staticmethod(_make("google_data_manager", "99")), staticmethod(_keys("google_data_manager", "99"))
     plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"delay": _slow("google_data_manager")}
     faults = FAULTS | {"delay"}

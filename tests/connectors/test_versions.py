@@ -44,23 +44,23 @@ def test_trap_13_every_dated_version_has_an_end_that_is_still_to_come() -> None:
         assert version.source and datetime.now(UTC).date() < version.ends, f"{name} speaks a version that ended"
 
 
-def _sources(sandbox: Sandbox, transport: httpx.BaseTransport) -> dict[str, tuple[Source, str]]:
+def _source(sandbox: Sandbox, name: str, transport: httpx.BaseTransport) -> tuple[Source, str]:
     how: dict[str, Any] = {"transport": transport, "account": "versions", "sleep": lambda seconds: None}
-    login = {"client_id": "sandbox-client", "client_secret": "sandbox-salesforce"}
-    org = SalesforceConfig.model_validate({"base_url": sandbox.url("salesforce"), **login})
-    space = IntercomConfig.model_validate({"base_url": sandbox.url("intercom"), "token": "sandbox-intercom"})
-    portal = HubSpotConfig.model_validate({"base_url": sandbox.url("hubspot"), "token": "sandbox-hubspot"})
-    return {
-        "hubspot": (HubSpot(portal, **how), hubspot.API.name),
-        "salesforce": (Salesforce(org, **how), salesforce.API.name),
-        "intercom": (Intercom(space, **how), "2.16"),
-    }
+    url = sandbox.url(name)
+    if name == "salesforce":
+        login = {"client_id": "sandbox-client", "client_secret": "sandbox-salesforce"}
+        return Salesforce(SalesforceConfig.model_validate({"base_url": url, **login}), **how), salesforce.API.name
+    if name == "intercom":
+        space = IntercomConfig.model_validate({"base_url": url, "token": "sandbox-intercom"})
+        return Intercom(space, **how), "2.16"
+    portal = HubSpotConfig.model_validate({"base_url": url, "token": "sandbox-hubspot"})
+    return HubSpot(portal, **how), hubspot.API.name
 
 
 @pytest.mark.parametrize("name", ["hubspot", "salesforce", "intercom"])
 def test_trap_13_the_version_is_in_every_request(sandbox: Sandbox, name: str) -> None:
     recorder = Recorder()
-    source, version = _sources(sandbox, recorder)[name]
+    source, version = _source(sandbox, name, recorder)
     source.check()
     list(source.read(source.discover()[0], {}))
     asked = [one for one in recorder.seen if not one.url.path.endswith("/oauth2/token")]
