@@ -178,12 +178,12 @@ def _contradicted(seats: Sequence[Seat], kind: Kind, sides: Sides) -> str | None
 
     Merges reach over any number of steps: with A = B and B = C decided, "A is not C" contradicts both.
     """
-    merged = _sides_of([seat for seat in seats if seat.kind == "merge"])
-    root = _closure([*(side for (side,) in merged.values()), *(sides if kind == "merge" else ())])
+    merged = sides_of([seat for seat in seats if seat.kind == "merge"])
+    root = closure([*(side for (side,) in merged.values()), *(sides if kind == "merge" else ())])
     if kind != "merge":
         both = {root.get(record, record) for record in sides[0]} & {root.get(record, record) for record in sides[1]}
         return next((name for name, (side,) in merged.items() if any(root[record] in both for record in side)), None)
-    parted = _sides_of([seat for seat in seats if seat.kind != "merge"])
+    parted = sides_of([seat for seat in seats if seat.kind != "merge"])
     for name, held in parted.items():
         roots = [{root.get(record, record) for record in side} for side in held]
         if len(roots) == 2 and roots[0] & roots[1]:
@@ -191,7 +191,7 @@ def _contradicted(seats: Sequence[Seat], kind: Kind, sides: Sides) -> str | None
     return None
 
 
-def _sides_of(seats: Sequence[Seat]) -> dict[str, list[list[str]]]:
+def sides_of(seats: Sequence[Seat]) -> dict[str, list[list[str]]]:
     """Gather the records of each decision, side by side; a side of which no record is left is not there."""
     found: dict[str, dict[int, list[str]]] = {}
     for seat in seats:
@@ -199,7 +199,7 @@ def _sides_of(seats: Sequence[Seat]) -> dict[str, list[list[str]]]:
     return {name: [sides[number] for number in sorted(sides)] for name, sides in found.items()}
 
 
-def _closure(groups: Sequence[Sequence[str]]) -> dict[str, str]:
+def closure(groups: Sequence[Sequence[str]]) -> dict[str, str]:
     """Name for each record of overlapping groups the first record of all that hang together."""
     root: dict[str, str] = {}
 

@@ -6,10 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from consentry.identity.aliases import resolve_alias
-from consentry.identity.components import components
+from consentry.identity.bridges import pieces_without
 from consentry.identity.config import kind_of
 from consentry.warehouse import Warehouse
 
@@ -32,8 +30,8 @@ _EVENTS = (
 class Link:
     """One identifier value that records of the person share.
 
-    value: masked. reason: why it does not link, empty when it does. apart: into how many groups the person would
-    fall without it; 1 when other links hold the records together as well.
+    value: masked. reason: why it does not link, empty when it does. apart: into how many groups the records that hang
+    together by it would fall without it; 1 when other links hold them together as well.
     """
 
     type: str
@@ -79,7 +77,7 @@ def explain(warehouse: Warehouse, person_id: str) -> Explanation | None:
         return None
     records = tuple(warehouse.sql(_RECORDS, person=today)["record_id"].to_pylist())
     rows = warehouse.sql(_IDENTIFIERS, person=today).to_pylist()
-    links = _links(records, rows)
+    links = _links(rows)
     bridges = [link for link in links if link.apart > 1]
     return Explanation(
         asked=person_id,
@@ -102,7 +100,7 @@ def masked(type_: str, value: str) -> str:
     return f"{value[:2]}***" if len(value) > 4 else "***"
 
 
-def _links(records: tuple[str, ...], rows: list[dict[str, Any]]) -> tuple[Link, ...]:
+def _links(rows: list[dict[str, Any]]) -> tuple[Link, ...]:
     holders: dict[tuple[str, str], list[str]] = {}
     reasons: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -112,22 +110,12 @@ def _links(records: tuple[str, ...], rows: list[dict[str, Any]]) -> tuple[Link, 
     shared = {key: held for key, held in holders.items() if len(held) > 1}
     # A demoted value may still hold some of its records together, so that only crowded ones are left out here.
     live = {key: held for key, held in shared.items() if reasons[key] != "shared"}
+    pieces = pieces_without(live)
     found = [
-        Link(type_, masked(type_, value), tuple(held), reasons[type_, value], _apart(records, live, (type_, value)))
+        Link(type_, masked(type_, value), tuple(held), reasons[type_, value], pieces.get((type_, value), 1))
         for (type_, value), held in shared.items()
     ]
     return tuple(sorted(found, key=lambda link: (-link.apart, len(link.records), link.type, link.value)))
-
-
-def _apart(records: tuple[str, ...], live: dict[tuple[str, str], list[str]], without: tuple[str, str]) -> int:
-    """Count the groups into which the records fall without one value."""
-    if without not in live:
-        return 1
-    place = {record: n for n, record in enumerate(records)}
-    others = [held for key, held in live.items() if key != without]
-    r = np.array([place[record] for held in others for record in held], dtype=np.int64)
-    v = np.repeat(np.arange(len(others)), [len(held) for held in others]).astype(np.int64)
-    return len(set(components(len(records), len(others), r, v).tolist()))
 
 
 def _unused(rows: list[dict[str, Any]]) -> tuple[tuple[str, str, int], ...]:

@@ -16,6 +16,7 @@ from consentry.identity.codes import Ints, ints
 from consentry.identity.components import linked_parts
 from consentry.identity.config import SIMILAR, IdentityConfig
 from consentry.identity.constraints import constraints
+from consentry.identity.fitted import keep_fitted
 from consentry.identity.linkage import Guards, Pairs, cluster
 from consentry.identity.similar import Evidence, columns_of, evidence
 from consentry.identity.similar_config import SimilarRules
@@ -126,6 +127,7 @@ def _write_groups(warehouse: Warehouse, labels: Ints) -> None:
 
 
 def _write_report(warehouse: Warehouse, found: Evidence) -> None:
+    keep_fitted(warehouse, found.model)
     pairs = _telling(found.pairs)
     warehouse.write(_GROUPS, pairs.to_batches(), schema=pairs.schema)
     warehouse.sql(f"CREATE TABLE IF NOT EXISTS identity.similar_pair ({_PAIR_TYPES})")

@@ -1,145 +1,162 @@
-"""What a steward should look at: people and values of which the rules alone cannot be sure."""
+"""The queue of a steward: what is in doubt, page by page, with what it takes to decide and the command that does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from consentry.errors import ConfigError
+from consentry.identity.comparing import Compared, Pair, compared
 from consentry.identity.config import IdentityConfig
 from consentry.identity.decisions import Seat
-from consentry.identity.explain import masked
-from consentry.model.names import quoted
+from consentry.identity.doubts import CODES, Doubt, doubts
+from consentry.identity.explain import Link, explain
+from consentry.identity.verdicts import Verdicts
+from consentry.model.names import did_you_mean
 from consentry.warehouse import Warehouse
 
-# Names of one person less alike than this (Jaro-Winkler) are worth a look; `contradiction` parts below 0.75.
-_UNLIKE = 0.85
-# How far from the threshold of two records a likeness is still a close call.
-_NEAR = 0.15
-# The pairs of a larger person are not compared: it stands in the queue for its size.
-_PAIRED = 20
+PAGE = 20
+_SAID = "--by NAME --why REASON"
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Case:
     """One entry of the queue.
 
-    code: shared_value (too many people share it), contradictory_value (its people contradict each other),
-    large_person, names_differ (one person whose names are hardly alike), close_call (two records whose likeness lies
-    near the threshold), merge_unheeded (a merge that unique identifiers forbid). people: up to two ids. size: records
-    or people concerned; the largest stand first.
+    key: stays the same while the entry is open. code: shared_value (too many people share it), contradictory_value
+    (its people contradict each other), large_person, names_differ (one person whose names are hardly alike),
+    close_call (two records whose likeness lies between the thresholds), merge_unheeded (a merge that unique
+    identifiers forbid). people, records: whom it is about, up to two ids each. size: records or people concerned.
+    evidence: how the two records compare. weakest: of one person the link whose loss would break it. next: the
+    commands to choose from, by what they say.
     """
 
+    key: str
     code: str
     sentence: str
     people: tuple[str, ...]
+    records: tuple[str, ...]
     size: int
+    evidence: tuple[Compared, ...]
+    weakest: Link | None
+    next: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of the queue, how many there are of each code, and the place to go on; None at the end."""
+
+    cases: tuple[Case, ...]
+    counts: Mapping[str, int]
+    next: str | None
 
 
 def review(
-    warehouse: Warehouse, config: IdentityConfig, *, seats: Iterable[Seat] = (), limit: int = 100
-) -> tuple[Doubt, ...]:
-    """Return the queue, at most `limit` entries of each kind, the gravest of each kind first."""
-    return (
-        *_unheeded(warehouse, seats),
-        *_large(warehouse, config, limit),
-        *_values(warehouse, limit),
-        *_names(warehouse, config, limit),
-        *_close_calls(warehouse, config, limit),
+    warehouse: Warehouse,
+    config: IdentityConfig,
+    *,
+    seats: Iterable[Seat] = (),
+    code: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE,
+    job: str = "JOB",
+) -> Page:
+    """Return a page of the queue, the gravest kind first and within it the gravest entry.
+
+    seats: what stewards decided; what they decided is in the queue no more. code: of this kind alone. after: `next` of
+    the page before; it holds its place while entries come and go. job: as the commands are to name it.
+    Raises ConfigError for a code or place that there is none of.
+    """
+    if code is not None and code not in CODES:
+        raise ConfigError(
+            f"The queue has no kind {code!r}{did_you_mean(code, CODES) or '.'} It has: {', '.join(CODES)}."
+        )
+    place = _read_place(after)
+    found = list(doubts(warehouse, config, Verdicts(warehouse, seats)))
+    counts = Counter(doubt.code for doubt in found)
+    wanted = [doubt for doubt in found if code in (None, doubt.code)]
+    waiting = sorted(wanted, key=_place)
+    rest = [doubt for doubt in waiting if place is None or _place(doubt) > place]
+    page = rest[:limit]
+    pairs = [pair for doubt in page if (pair := _pair(doubt))]
+    evidence = compared(warehouse, config, pairs)
+    cases = tuple(_case(warehouse, doubt, evidence, job) for doubt in page)
+    ordered = {name: counts[name] for name in CODES if counts[name]}
+    return Page(cases, ordered, _written(_place(page[-1])) if len(rest) > limit else None)
+
+
+_Place = tuple[int, float, str]
+
+
+def _place(doubt: Doubt) -> _Place:
+    return CODES.index(doubt.code), round(doubt.rank, 6), _key(doubt)
+
+
+def _key(doubt: Doubt) -> str:
+    told = "\0".join((doubt.code, doubt.about, *sorted(doubt.records or doubt.people)))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _written(place: _Place) -> str:
+    code, rank, key = place
+    return f"{CODES[code]}:{rank!r}:{key}"
+
+
+def _read_place(text: str | None) -> _Place | None:
+    if text is None:
+        return None
+    code, _, rest = text.partition(":")
+    rank, _, key = rest.partition(":")
+    try:
+        return CODES.index(code), float(rank), key
+    except ValueError:
+        raise ConfigError(f"{text!r} is no place in the queue. Take the one that the page before gave.") from None
+
+
+def _pair(doubt: Doubt) -> Pair | None:
+    return (doubt.records[0], doubt.records[1]) if len(doubt.records) == 2 else None
+
+
+def _case(warehouse: Warehouse, doubt: Doubt, evidence: Mapping[Pair, tuple[Compared, ...]], job: str) -> Case:
+    pair = _pair(doubt)
+    weakest = None
+    if len(doubt.people) == 1:
+        explained = explain(warehouse, doubt.people[0])
+        weakest = explained.weakest if explained else None
+    return Case(
+        key=_key(doubt),
+        code=doubt.code,
+        sentence=doubt.sentence,
+        people=doubt.people,
+        records=doubt.records,
+        size=doubt.size,
+        evidence=evidence.get(pair, ()) if pair else (),
+        weakest=weakest,
+        next=_next(doubt, job),
     )
 
 
-def _values(warehouse: Warehouse, limit: int) -> Iterable[Doubt]:
-    rows = warehouse.sql(
-        "SELECT d.type, d.value, d.reason, d.records, d.persons,"
-        " (SELECT list(DISTINCT m.person_id ORDER BY m.person_id) FROM identity.identifier i"
-        " JOIN identity.membership m ON m.record_id = i.record_id AND m.valid_to_run IS NULL WHERE i.type = d.type"
-        " AND i.value = d.value) AS people FROM identity.demoted d"
-        " QUALIFY row_number() OVER (PARTITION BY d.reason ORDER BY d.persons DESC, d.type, d.value) <= $limit"
-        " ORDER BY d.reason, d.persons DESC, d.type, d.value",
-        limit=limit,
-    ).to_pylist()
-    for row in rows:
-        shown = f"{row['type']} {masked(row['type'], row['value'])}"
-        if row["reason"] == "shared":
-            sentence = (
-                f"{shown} stands on {row['records']:,} records of about {row['persons']:,} people; it links none."
-            )
-            yield Doubt("shared_value", sentence, (), row["persons"])
-        else:
-            sentence = f"{shown} would join {row['persons']:,} people who contradict each other; it joins none."
-            yield Doubt("contradictory_value", sentence, tuple(row["people"][:2]), row["persons"])
+def _next(doubt: Doubt, job: str) -> dict[str, str]:
+    """Write the commands to choose from; a value that too many share is settled in the job file."""
+    if doubt.code == "merge_unheeded":
+        return {
+            "take it back": _command("revert", job, doubt.about),
+            "one person all the same, after taking it back": _command("merge", job, *doubt.people, "--force"),
+        }
+    if doubt.code == "large_person":
+        return {
+            "look closer": f"consentry identity explain {shlex.join((job, *doubt.people))}",
+            "one person": _command("merge", job, *doubt.people),
+            "not all of them": _command("split", job, *doubt.people, "--record", "RECORD"),
+        }
+    sides = doubt.people if len(doubt.people) == 2 else doubt.records
+    if not sides:
+        return {}
+    return {"one person": _command("merge", job, *sides), "two people": _command("not-same", job, *sides)}
 
 
-def _large(warehouse: Warehouse, config: IdentityConfig, limit: int) -> Iterable[Doubt]:
-    if not warehouse.has("clean.customer"):
-        return
-    rows = warehouse.sql(
-        "SELECT m.person_id, count(*) AS n FROM identity.membership m JOIN clean.customer c USING (record_id)"
-        " WHERE m.valid_to_run IS NULL GROUP BY m.person_id HAVING count(*) > $large"
-        " ORDER BY n DESC, m.person_id LIMIT $limit",
-        large=config.large_person,
-        limit=limit,
-    ).to_pylist()
-    for row in rows:
-        sentence = f"Person {row['person_id']} has {row['n']:,} customer records."
-        yield Doubt("large_person", sentence, (row["person_id"],), row["n"])
-
-
-def _names(warehouse: Warehouse, config: IdentityConfig, limit: int) -> Iterable[Doubt]:
-    column = config.contradiction
-    if not column or column not in warehouse.columns("clean.customer"):
-        return
-    name = f"lower(trim(c.{quoted(column)}::TEXT))"
-    rows = warehouse.sql(
-        f"WITH named AS (SELECT m.person_id, c.record_id, {name} AS name FROM identity.membership m"
-        " JOIN clean.customer c USING (record_id) WHERE m.valid_to_run IS NULL"
-        " QUALIFY count(*) OVER (PARTITION BY m.person_id) BETWEEN 2 AND $paired)"
-        " SELECT a.person_id, min(jaro_winkler_similarity(a.name, b.name)) AS alike FROM named a"
-        " JOIN named b ON a.person_id = b.person_id AND a.record_id < b.record_id AND a.name <> b.name"
-        " WHERE a.name <> '' AND b.name <> '' GROUP BY a.person_id HAVING alike < $unlike"
-        " ORDER BY alike, a.person_id LIMIT $limit",
-        paired=_PAIRED,
-        unlike=_UNLIKE,
-        limit=limit,
-    ).to_pylist()
-    for row in rows:
-        sentence = f"Two records of person {row['person_id']} have names that are hardly alike ({row['alike']:.2f})."
-        yield Doubt("names_differ", sentence, (row["person_id"],), 2)
-
-
-def _close_calls(warehouse: Warehouse, config: IdentityConfig, limit: int) -> Iterable[Doubt]:
-    if config.similar is None or not warehouse.has("identity.similar_pair"):
-        return
-    rows = warehouse.sql(
-        "SELECT s.probability, a.person_id AS one, b.person_id AS other FROM identity.similar_pair s"
-        " JOIN identity.membership a ON a.record_id = s.record_id AND a.valid_to_run IS NULL"
-        " JOIN identity.membership b ON b.record_id = s.other_id AND b.valid_to_run IS NULL"
-        " WHERE abs(s.probability - $pair) <= $near ORDER BY abs(s.probability - $pair), 2, 3 LIMIT $limit",
-        pair=config.similar.pair,
-        near=_NEAR,
-        limit=limit,
-    ).to_pylist()
-    for row in rows:
-        people = tuple(dict.fromkeys((row["one"], row["other"])))
-        are = "one person" if len(people) == 1 else "two people"
-        yield Doubt("close_call", f"Two records are alike with {row['probability']:.2f} and are {are}.", people, 2)
-
-
-def _unheeded(warehouse: Warehouse, seats: Iterable[Seat]) -> Iterable[Doubt]:
-    """Tell of merges whose records are several people all the same."""
-    records: dict[str, list[str]] = {}
-    for seat in seats:
-        if seat.kind == "merge":
-            records.setdefault(seat.decision_id, []).append(seat.record_id)
-    query = (
-        "SELECT DISTINCT person_id FROM identity.membership WHERE valid_to_run IS NULL"
-        " AND record_id IN (SELECT unnest($records)) ORDER BY 1"
-    )
-    for decision, held in sorted(records.items()):
-        people = warehouse.sql(query, records=held)["person_id"].to_pylist()
-        if len(people) > 1:
-            sentence = (
-                f"Decision {decision} says that {len(people)} people are one, but unique identifiers say otherwise, or"
-                " no run has heeded it yet. If it is right, take it back and merge them with --force."
-            )
-            yield Doubt("merge_unheeded", sentence, tuple(people[:2]), len(people))
+def _command(name: str, *words: str) -> str:
+    return f"consentry identity {name} {shlex.join(words)} {_SAID}"

@@ -63,6 +63,9 @@ STAGED = (
     "identity.staged_assignment",
     "identity.staged_link",
     "identity.staged_change",
+    "identity.compared_record",
+    "identity.compared_pair",
+    "identity.compared_feature",
     "identity.staged_person",
 )
 

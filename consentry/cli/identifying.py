@@ -67,13 +67,16 @@ def _show_person(found: dict[str, Any]) -> None:
 @app.command("merge")
 def merge_command(
     job: JobArgument,
-    people: Annotated[list[str], typer.Argument(help="Two or more people, or record ids.", show_default=False)],
+    people: Annotated[
+        list[str],
+        typer.Argument(help="People or record ids; of one person alone: all its records.", show_default=False),
+    ],
     by: ByOption,
     why: WhyOption,
     force: Annotated[bool, typer.Option("--force", help="Though their unique identifiers differ.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Declare people or records to be one person."""
+    """Declare people or records to be one person, and to stay so if they are."""
     found = stewarding.merge(load_job(job), people, by=by, why=why, force=force)
     emit(output, found, lambda: _show_decision(found))
 
@@ -179,27 +182,6 @@ def _show_overrides(found: list[dict[str, Any]]) -> None:
         _line(words)
     if not found:
         console.print("No field is set by hand.", style="green")
-
-
-@app.command("review")
-def review_command(
-    job: JobArgument,
-    limit: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 100,
-    output: OutputOption = Output.text,
-) -> None:
-    """List people and values of which the rules alone cannot be sure."""
-    found = stewarding.queue(load_job(job), limit)
-    emit(output, found, lambda: _show_review(found["review"]))
-
-
-def _show_review(found: list[dict[str, Any]]) -> None:
-    if not found:
-        console.print("Nothing is in doubt.", style="green")
-        return
-    for one in found:
-        _line(f"{one['code']}: {one['sentence']}")
-        for person in one["people"]:
-            _line(f"  {person}", style="dim")
 
 
 @app.command("changes")

@@ -22,6 +22,7 @@ from consentry.cli import (
     modelling,
     qualifying,
     quarantining,
+    reviewing,
     running,
     sandboxing,
     segmenting,
@@ -45,7 +46,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (starting, inspecting, running, watching, consenting, identifying, likening, modelling, sandboxing):
+for module in (
+    starting, inspecting, running, watching, consenting, identifying, reviewing, likening, modelling, sandboxing,
+):  # fmt: skip
     module.register(app)
 app.add_typer(auditing.app, name="audit")
 app.add_typer(letters.app, name="dlq")

@@ -13,7 +13,7 @@ from consentry.identity.changes import changes_since
 from consentry.identity.decisions import Decision, Kind
 from consentry.identity.explain import explain
 from consentry.identity.overrides import end_override, override, overrides
-from consentry.identity.review import review
+from consentry.identity.review import PAGE, review
 from consentry.identity.tables import create
 from consentry.identity.waterfall import waterfall
 from consentry.pipeline.context import Context, decisions_of, opened
@@ -64,14 +64,14 @@ def explained(loaded: Loaded, person: str) -> dict[str, Any]:
 
 
 def merge(loaded: Loaded, people: Sequence[str], *, by: str, why: str, force: bool) -> dict[str, Any]:
-    """Declare people, or single records, to be one person.
+    """Declare people, or single records, to be one person, and to stay so if they are; a single person: all it has.
 
     Raises ConfigError when their unique identifiers differ, unless it is forced.
     """
     with stewarding(loaded) as context:
         records = list(dict.fromkeys(record for person in people for record in _records(context, person)))
-        if len({_person_of(context, record) for record in records}) < 2:
-            raise ConfigError("These are one person already. Name two people or records that are not.")
+        if len(records) < 2:
+            raise ConfigError("This is a single record, which is one person already. Name two people or records.")
         clash = _clash(context, records)
         if clash and not force:
             raise ConfigError(
@@ -139,12 +139,17 @@ def fields_set(loaded: Loaded) -> dict[str, Any]:
         return {"overrides": overrides(context.warehouse)}
 
 
-def queue(loaded: Loaded, limit: int) -> dict[str, Any]:
-    """Return what a steward should look at, the gravest of each kind first."""
+def queue(
+    loaded: Loaded, job: str, *, code: str | None = None, after: str | None = None, limit: int = PAGE
+) -> dict[str, Any]:
+    """Return a page of what a steward should look at, the gravest first, with the commands that decide.
+
+    job: as the commands are to name it.
+    """
     with stewarding(loaded) as context:
         seats = decisions_of(context).seats(context.warehouse, _MEMBERSHIP)
-        found = review(context.warehouse, loaded.job.identity, seats=seats, limit=limit)
-    return {"review": [asdict(doubt) for doubt in found]}
+        page = review(context.warehouse, loaded.job.identity, seats=seats, code=code, after=after, limit=limit, job=job)
+    return {"review": [asdict(case) for case in page.cases], "counts": dict(page.counts), "next": page.next}
 
 
 def changes(loaded: Loaded, since: str | None, limit: int) -> dict[str, Any]:
