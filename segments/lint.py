@@ -1,4 +1,4 @@
-"""What is right by the language and probably not meant: rules that hold for nobody, gaps of a ladder, a loose `not`."""
+"""What is right by the language and probably not meant: rules that hold for nobody, gaps of a ladder, telling names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from consentry.segments.catalog import Catalog
 from consentry.segments.cells import Cell, cells, holds
 from consentry.segments.masks import inputs
 from consentry.segments.segment import Lint, Segment, Severity
+from consentry.segments.sensitive import traits_in
 from consentry.segments.spell import spell, spell_value
 
 _SHOWN = 6
@@ -47,6 +48,12 @@ def weighed(remarks: Iterable[Remark], segments: Sequence[Segment]) -> list[Rema
 
 
 def _about(segment: Segment, catalog: Catalog) -> Iterator[Remark]:
+    for word, trait in traits_in(f"{segment.name} {segment.description}"):
+        sentence = (
+            f"The name or description tells of {trait} ({word!r}), which GDPR Art. 9 protects: whoever gets the"
+            " audience learns it of each member. Use another name, or let 'lint' say that it is meant."
+        )
+        yield Remark(segment.name, "sensitive", "warning", sentence)
     if segment.rule is None:
         return
     for part in _loose(segment.rule):

@@ -14,7 +14,7 @@ from consentry.segments.person import Plain
 
 Severity = Literal["info", "warning", "error"]
 # What may be remarked on a segment: see `lint`, and `unused` by the pipeline, which knows the syncs.
-Lint = Literal["nullable_not", "never", "always", "uncovered", "shadowed", "no_tests", "unused"]
+Lint = Literal["nullable_not", "never", "always", "uncovered", "shadowed", "no_tests", "sensitive", "unused"]
 
 
 @dataclass(frozen=True, slots=True)

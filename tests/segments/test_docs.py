@@ -16,6 +16,7 @@ from consentry.segments.files import GroupBlock, GroupPlace, HoldoutBlock, Segme
 from consentry.segments.limits import Limits
 from consentry.segments.parse import parse
 from consentry.segments.score_files import PointsBlock, RfmBlock, ScoreBlock, WeightBlock, read_scores
+from consentry.segments.sensitive import TRAITS
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "segments.md").read_text("utf-8")
 RULES = re.findall(
@@ -64,3 +65,9 @@ def test_the_scores_of_the_page_are_read_without_fault(tmp_path: Path, catalog: 
 )
 def test_each_key_of_a_segment_file_is_documented(model: type[Model]) -> None:
     assert [key for key in model.model_fields if not re.search(rf"\b{key}\b", PAGE)] == []
+
+
+@pytest.mark.parametrize("trait", TRAITS)
+def test_the_page_lists_the_words_that_tell_of_a_trait(trait: str) -> None:
+    words = ", ".join(f"`{word}`" for word in TRAITS[trait])
+    assert f"| {trait} | {words} |" in PAGE

@@ -17,6 +17,7 @@ from consentry.segments.files import Segment
 from consentry.segments.format import format_rule
 from consentry.segments.lint import lint
 from consentry.segments.parse import RuleError, parse
+from consentry.segments.sensitive import traits_in
 from consentry.segments.spell import spell
 from consentry.segments.tree import TreeError, from_tree, to_tree
 from tests.segments.test_batch_equals_person import rules
@@ -153,6 +154,28 @@ def test_a_step_of_a_ladder_that_nobody_reaches_is_named(write: Write, catalog: 
 def test_a_segment_says_how_grave_a_remark_is(write: Write, catalog: Catalog) -> None:
     text = one("not age > 30").replace("rule:", "lint: {nullable_not: error, no_tests: ignore}, rule:")
     assert [(remark.code, remark.severity) for remark in lint(write(text), catalog)] == [("nullable_not", "error")]
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "trait"),
+    [
+        ("diabetic_shoppers", "t", "health"),
+        ("s", "Practising Catholics in Bavaria", "religious"),
+        ("likely_voters", "t", "political"),
+        ("s", "Trade-union members", "trade union"),
+    ],
+)
+def test_a_segment_named_after_a_sensitive_trait_is_told(
+    write: Write, catalog: Catalog, name: str, description: str, trait: str
+) -> None:
+    text = f"segment: {name}\ndescription: {description}\npurpose: ads\nrule: age > 30\n"
+    assert trait in remarks(write, catalog, text)[name, "sensitive"]
+    assert not remarks(write, catalog, text + "lint: {sensitive: ignore}\n")
+
+
+def test_an_ordinary_name_tells_of_no_trait() -> None:
+    names = ["race_day_buyers", "black_friday", "credit_union_customers", "healthy_snacks", "high_value", "dnaform"]
+    assert [found for name in names for found in traits_in(name)] == []
 
 
 def test_an_unknown_lint_is_refused(write: Write) -> None:
