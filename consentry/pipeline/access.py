@@ -9,14 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from consentry.audit import AuditLog
 from consentry.consent.ledger import Ledger
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
 from consentry.model.names import quoted_table
 from consentry.pipeline.job import instant
+from consentry.pipeline.left import held_log, left_warehouse
 from consentry.pipeline.load import Loaded
-from consentry.pipeline.privacy import ledger_of, opened_warehouse, refuse_nobody
+from consentry.pipeline.privacy import ledger_of, refuse_nobody
 from consentry.warehouse import DuckDBWarehouse
 
 _RECORDS = "SELECT m.record_id FROM identity.membership m WHERE m.valid_to_run IS NULL AND m.person_id = $person"
@@ -46,18 +46,15 @@ def access(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[st
     Raises ConfigError when the job has not run, or nobody has this identifier.
     """
     form = refuse_nobody(kind, value, region)
-    with ledger_of(loaded) as ledger, opened_warehouse(loaded) as warehouse:
+    with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
         query = "SELECT DISTINCT CAST(person_id AS TEXT) AS person FROM ops.subject WHERE identifier = $name ORDER BY 1"
         found = warehouse.sql(query, name=name)["person"].to_pylist() if warehouse.has("ops.subject") else []
         if not found:
             raise ConfigError(f"Nobody in the job has this {kind}.")
         people = [_person(loaded, warehouse, ledger, person) for person in found]
-    audit = AuditLog(loaded.state / "audit")
-    try:
+    with held_log(loaded) as audit:
         audit.append("access.exported", people=len(people))
-    finally:
-        audit.close()
     made = instant(datetime.now(UTC))
     return {"job": loaded.job.job, "made_at": made, "purposes": _purposes(loaded), "people": people}
 

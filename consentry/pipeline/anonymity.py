@@ -7,6 +7,7 @@ in such a group (Machanavajjhala 2007, distinct l-diversity).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import polars as pl
 
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean, quoted
+from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.warehouse import DuckDBWarehouse
 
@@ -34,14 +36,8 @@ def anonymity(
 
     Raises ConfigError for a job that has not run, and for a column that the profile has not.
     """
-    path = loaded.state / "warehouse.duckdb"
-    if not path.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
-    warehouse = DuckDBWarehouse(path)
-    try:
+    with left_warehouse(loaded) as warehouse:
         found = _measured(warehouse, "profile.person", columns, segment, sensitive)
-    finally:
-        warehouse.close()
     return {"segment": segment, **found}
 
 
@@ -57,12 +53,9 @@ def anonymity_of_file(path: Path, columns: Sequence[str], *, sensitive: str | No
         raise ConfigError(
             f"{path}: The file cannot be read ({kind}). Check the path and that it is complete."
         ) from None
-    warehouse = DuckDBWarehouse()
-    try:
+    with closing(DuckDBWarehouse()) as warehouse:
         warehouse.write(_EXPORT, table.to_batches(), schema=table.schema)
         found = _measured(warehouse, _EXPORT, columns, None, sensitive)
-    finally:
-        warehouse.close()
     return {"file": str(path), **found}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,10 @@ def _landed(job: Job, source: str, name: str) -> pa.Table | None:
     file = job.state / "warehouse.duckdb"
     if not file.exists():
         return None
-    warehouse = DuckDBWarehouse(file)
-    try:
+    with closing(DuckDBWarehouse(file, memory_limit=job.memory_limit)) as warehouse:
         if not warehouse.count(f"raw.{source}__{name}"):
             return None
         return warehouse.sql(f"SELECT * FROM raw.{quoted(f'{source}__{name}')} ORDER BY _rid DESC LIMIT {ROWS}")
-    finally:
-        warehouse.close()
 
 
 def _read(source: Source, name: str) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
 from consentry.segments.experiments.bandit import current, learnt, update
@@ -99,8 +100,7 @@ def _named(loaded: Loaded, only: str | None) -> list[Experiment]:
 @contextmanager
 def _evaluated(loaded: Loaded) -> Iterator[Context]:
     """Open a job whose segments were evaluated."""
-    if not (loaded.state / "warehouse.duckdb").exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that there is nothing to measure.")
+    check_has_run(loaded, "there is nothing to measure")
     with opened(loaded, Silent()) as context:
         if read_state(context.warehouse) is None:
             raise ConfigError(f"The job {loaded.job.job} has not evaluated its segments yet. Run it first.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from consentry.errors import ConfigError
 from consentry.identity.explain import Explanation, explain
+from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.plan import Plan, sentences
 from consentry.warehouse import DuckDBWarehouse
@@ -29,18 +30,12 @@ def explain_person(loaded: Loaded, *, person: str | None, by: str | None, value:
 
     Identifiers are shown masked. Raises ConfigError when there is no such person.
     """
-    path = loaded.state / "warehouse.duckdb"
-    if not path.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so there is nobody to explain.")
-    warehouse = DuckDBWarehouse(path)
-    try:
+    with left_warehouse(loaded, "there is nobody to explain") as warehouse:
         person_id = person or _find(warehouse, by or "", value or "")
         found = explain(warehouse, person_id) if person_id else None
         if found is None:
             raise ConfigError("There is no such person. Look up a person id, or give --by TYPE --value VALUE.")
         return _told(warehouse, found)
-    finally:
-        warehouse.close()
 
 
 def _find(warehouse: DuckDBWarehouse, kind: str, value: str) -> str | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from consentry.audit import AuditLog
 from consentry.consent.key_services import AwsKms, KeyService, VaultTransit
 from consentry.consent.keys import Keyring
 from consentry.consent.same_keys import accept_keys
@@ -15,6 +14,7 @@ from consentry.consent.transforms import Seal
 from consentry.consent.wrapped import open_wrapped, rotate_wrapped
 from consentry.errors import ConfigError
 from consentry.pipeline.job import Keys
+from consentry.pipeline.left import held_log
 from consentry.pipeline.load import Loaded
 from consentry.store import Store
 
@@ -60,11 +60,7 @@ def rotate_keys(loaded: Loaded) -> dict[str, Any]:
         variable = keys.variable
         raise ConfigError(f"These keys are not in a file. Set {variable} to 1:<old>,2:<new>; the last is active.")
     path, service = loaded.state / (keys.path or ""), key_service(keys)
-    with ExitStack() as closing:
-        audit = AuditLog(loaded.state / "audit")
-        closing.callback(audit.close)
-        store = Store.in_file(loaded.state / "control.db")
-        closing.callback(store.close)
+    with held_log(loaded) as audit, closing(Store.in_file(loaded.state / "control.db")) as store:
         keys_of(loaded, store)
         ring = rotate_wrapped(path, service) if service else Keyring.rotate_file(path)
         accept_keys(store, ring)
@@ -82,11 +78,9 @@ def open_tokens(loaded: Loaded, destination: str, field: str, tokens: list[str])
     rule = allowed.fields.get(field) if allowed else None
     if not isinstance(rule, Seal):
         raise ConfigError(f"The policy seals no field {field!r} for {destination!r}.")
-    ring, audit = read_keys(loaded.job.keys, loaded.state), AuditLog(loaded.state / "audit")
-    try:
+    ring = read_keys(loaded.job.keys, loaded.state)
+    with held_log(loaded) as audit:
         audit.append("token.opened", destination=destination, field=field, tokens=len(tokens))
-    finally:
-        audit.close()
     return [open_value(ring, destination, field, token) for token in tokens]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from consentry.consent.normal import normal_forms
-from consentry.errors import ConfigError
 from consentry.model.names import quoted
+from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.warehouse import DuckDBWarehouse
 
@@ -35,11 +35,7 @@ def leak_scan(loaded: Loaded, canaries: list[str], *, also: list[Path]) -> dict[
 
     canaries: texts that were planted and must stand nowhere. Returns the places searched and every finding.
     """
-    path = loaded.state / "warehouse.duckdb"
-    if not path.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
-    warehouse = DuckDBWarehouse(path)
-    try:
+    with left_warehouse(loaded) as warehouse:
         needles = _needles(warehouse)
         planted = {canary.encode(): "planted" for canary in canaries if canary} | _keys(loaded)
         names, findings, places = _names(warehouse, loaded), [], 0
@@ -49,8 +45,6 @@ def leak_scan(loaded: Loaded, canaries: list[str], *, also: list[Path]) -> dict[
             findings += [{"place": place, "kind": kind, "times": n} for kind, n in _found(content, needles, secrets)]
             if times := _named(content, names):
                 findings.append({"place": place, "kind": "name", "times": times})
-    finally:
-        warehouse.close()
     counts = {"places": places, "identifiers": len(needles), "names": len(names)}
     return {"ok": not findings, **counts, "findings": findings}
 

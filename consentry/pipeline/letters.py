@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from consentry.audit import AuditLog
 from consentry.delivery import deadletters
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
+from consentry.pipeline.left import held_log, left_store
 from consentry.pipeline.load import Loaded
 from consentry.store import Store
 
@@ -31,14 +30,14 @@ _STATES = {
 def list_letters(loaded: Loaded, *, sync: str | None = None, discarded: bool = False) -> list[dict[str, Any]]:
     """Return the letters of one sync or of all, oldest first; those discarded only when asked for."""
     _known(loaded, sync)
-    with _stored(loaded) as store:
+    with left_store(loaded) as store:
         return [asdict(letter) for letter in deadletters.letters(store, sync, discarded=discarded)] if store else []
 
 
 def show_letter(loaded: Loaded, sync: str, person: str) -> dict[str, Any]:
     """Return one letter with sentences that say what it means. Raises ConfigError when there is none."""
     _known(loaded, sync)
-    with _stored(loaded) as store:
+    with left_store(loaded) as store:
         letter = deadletters.show(store, sync, person) if store else None
     if letter is None:
         raise ConfigError(f"Sync {sync!r} has no dead letter of person {person!r}. See: consentry dlq list.")
@@ -67,16 +66,12 @@ def _mark(
     action: str,
 ) -> int:
     _known(loaded, sync)
-    with _stored(loaded) as store:
+    with left_store(loaded) as store:
         if store is None:
             return 0
-        # The log is held by one process at a time: no letter changes under a run.
-        audit = AuditLog(loaded.state / "audit")
-        try:
+        with held_log(loaded) as audit:
             changed = change(store, sync, people or None)
             audit.append(action, sync=sync, counts={"letters": changed}, result="marked")
-        finally:
-            audit.close()
     return changed
 
 
@@ -84,15 +79,3 @@ def _known(loaded: Loaded, sync: str | None) -> None:
     if sync is not None and sync not in loaded.job.syncs:
         hint = did_you_mean(sync, loaded.job.syncs) or "."
         raise ConfigError(f"{loaded.path}: The job has no sync {sync!r}{hint}")
-
-
-@contextmanager
-def _stored(loaded: Loaded) -> Iterator[Store | None]:
-    """Open the control store of a job that has run before; None for one that has not."""
-    path = loaded.state / "control.db"
-    store = Store.in_file(path) if path.exists() else None
-    try:
-        yield store
-    finally:
-        if store:
-            store.close()

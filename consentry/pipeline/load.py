@@ -26,7 +26,7 @@ from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.experiments.definition import Experiment, with_arms
 from consentry.segments.experiments.files import Kpi, check_segments, read_experiments, read_kpis
-from consentry.segments.files import Segment, read_segments
+from consentry.segments.files import Segment, read_segments, segment_files
 from consentry.segments.limits import crowded
 from consentry.segments.models.definition import Definition, serving
 from consentry.segments.models.files import read_models
@@ -135,24 +135,12 @@ def load_job(path: Path) -> Loaded:
         if (contract := _contract(base, stream.contract, faults)) is not None
     }
     profile = _contract(base, job.profile.contract, faults)
-    catalog = Catalog(attributes=_attributes(profile) if profile else {}, events=job.events)
-    models: tuple[Definition, ...] = ()
-    experiments: tuple[Experiment, ...] = ()
-    if profile:
-        catalog = read_scores(base / job.segments, catalog, faults)
-        models = read_models(base / job.segments, catalog, faults, purposes=policy.purposes if policy else None)
-        catalog = serving(catalog, models)
-        experiments = read_experiments(base / job.segments, catalog, faults)
-        catalog = with_arms(catalog, experiments)
-    segments = read_segments(base / job.segments, catalog, faults) if profile else ()
+    rules = _rules(base / job.segments, profile, job, policy, faults) if profile else _Rules()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
     _check_types_agree(document, job, contracts, faults)
-    kpis: tuple[Kpi, ...] = ()
     if profile:
-        kpis = read_kpis(base / job.segments, catalog, faults)
-        check_segments(experiments, segments, faults)
-        _check_syncs(document, job, segments, faults)
+        _check_syncs(document, job, rules.segments, faults)
     if policy:
         _check_targets(document, job, policy, faults)
         _check_linking(document, job, policy, faults)
@@ -164,14 +152,39 @@ def load_job(path: Path) -> Loaded:
         policy=policy,
         contracts=contracts,
         profile=profile,
-        catalog=catalog,
-        segments=tuple(segments),
+        catalog=rules.catalog,
+        segments=rules.segments,
         settings=settings,
         sha256=_fingerprint(path, job),
-        models=models,
-        experiments=experiments,
-        kpis=kpis,
+        models=rules.models,
+        experiments=rules.experiments,
+        kpis=rules.kpis,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the files of the segments folder say."""
+
+    catalog: Catalog = field(default_factory=lambda: Catalog(attributes={}, events={}))
+    segments: tuple[Segment, ...] = ()
+    models: tuple[Definition, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    kpis: tuple[Kpi, ...] = ()
+
+
+def _rules(folder: Path, profile: Contract, job: Job, policy: Policy | None, faults: Faults) -> _Rules:
+    """Read the segments folder: a rule may name what a score, a model or an experiment of the folder gives."""
+    catalog = Catalog(attributes=_attributes(profile), events=job.events)
+    catalog = read_scores(folder, catalog, faults)
+    models = read_models(folder, catalog, faults, purposes=policy.purposes if policy else None)
+    catalog = serving(catalog, models)
+    experiments = read_experiments(folder, catalog, faults)
+    catalog = with_arms(catalog, experiments)
+    segments = tuple(read_segments(folder, catalog, faults))
+    kpis = read_kpis(folder, catalog, faults)
+    check_segments(experiments, segments, faults)
+    return _Rules(catalog, segments, models, experiments, kpis)
 
 
 def _attributes(profile: Contract) -> dict[str, Type]:
@@ -355,7 +368,9 @@ def _fingerprint(path: Path, job: Job) -> str:
     base = path.parent
     named = {path, base / job.policy, base / job.profile.contract}
     named |= {base / s.contract for block in job.sources.values() for s in block.streams.values()}
-    named |= set((base / job.segments).glob("*.y*ml"))
+    named |= set(segment_files(base / job.segments))
+    if job.identity.similar and job.identity.similar.model:
+        named.add(job.identity.similar.model)
     digest = hashlib.sha256()
     for file in sorted(named):
         if file.is_file():

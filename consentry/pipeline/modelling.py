@@ -12,6 +12,7 @@ from consentry.errors import ConfigError, ConsentryError, StopRun
 from consentry.model.ids import new_run_id
 from consentry.model.names import did_you_mean
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress, Silent
 from consentry.segments.models.definition import Definition
@@ -205,8 +206,7 @@ def _named(loaded: Loaded, only: str | None) -> tuple[Definition, ...]:
 @contextmanager
 def _profiled(loaded: Loaded, progress: Progress) -> Iterator[Context]:
     """Open a job whose profile was built."""
-    if not (loaded.state / "warehouse.duckdb").exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that there is nobody to learn from.")
+    check_has_run(loaded, "there is nobody to learn from")
     with opened(loaded, progress) as context:
         if not context.warehouse.has("profile.person"):
             raise ConfigError(f"The job {loaded.job.job} has no profile yet. Run it first.")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from consentry.audit import AuditLog
 from consentry.config import Faults
 from consentry.consent.gate import Gate, refusals
 from consentry.consent.ledger import Ledger
@@ -27,6 +26,7 @@ from consentry.consent.signals.rows import SignalBlock
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
 from consentry.pipeline.keyrings import keys_of
+from consentry.pipeline.left import held_log, left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
@@ -35,11 +35,8 @@ from consentry.warehouse import DuckDBWarehouse
 @contextmanager
 def ledger_of(loaded: Loaded) -> Iterator[Ledger]:
     """Open the ledger of a job beside whatever runs."""
-    store = Store.in_file(loaded.state / "control.db")
-    try:
+    with closing(Store.in_file(loaded.state / "control.db")) as store:
         yield Ledger(store, keys_of(loaded, store))
-    finally:
-        store.close()
 
 
 # Everything below returns plain JSON.
@@ -53,14 +50,10 @@ def history(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[s
 def evidence(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return the payloads that were kept of one identifier, with the events they speak of; the log keeps that."""
     refuse_nobody(kind, value, region)
-    audit = AuditLog(loaded.state / "audit")
-    try:
-        with ledger_of(loaded) as ledger:
-            events = [one for one in ledger.history(kind, value, region=region) if one["evidence_uri"]]
-            audit.append("evidence.opened", events=len(events))
-            payloads = ledger.evidence.open([str(one["evidence_uri"]) for one in events])
-    finally:
-        audit.close()
+    with held_log(loaded) as audit, ledger_of(loaded) as ledger:
+        events = [one for one in ledger.history(kind, value, region=region) if one["evidence_uri"]]
+        audit.append("evidence.opened", events=len(events))
+        payloads = ledger.evidence.open([str(one["evidence_uri"]) for one in events])
     by_name: dict[str, list[Any]] = {}
     for one in events:
         by_name.setdefault(str(one["evidence_uri"]), []).append(one["seq"])
@@ -133,7 +126,7 @@ def explain(
     if sync not in loaded.job.syncs:
         raise ConfigError(f"The job has no sync {sync!r}. It has: {', '.join(loaded.job.syncs)}.")
     form = refuse_nobody(kind, value, region)
-    with ledger_of(loaded) as ledger, opened_warehouse(loaded) as warehouse:
+    with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
         people = warehouse.sql(
@@ -173,19 +166,6 @@ def refuse_nobody(kind: str, value: str, region: str | None) -> str:
     return form
 
 
-@contextmanager
-def opened_warehouse(loaded: Loaded) -> Iterator[DuckDBWarehouse]:
-    """Open the warehouse of a job that has run; raises ConfigError for one that has not."""
-    path = loaded.state / "warehouse.duckdb"
-    if not path.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
-    warehouse = DuckDBWarehouse(path)
-    try:
-        yield warehouse
-    finally:
-        warehouse.close()
-
-
 def policy_at(path: Path) -> Policy:
     """Read a policy file; raises ConfigError with every fault."""
     faults = Faults()
@@ -200,34 +180,36 @@ def policy_diff(loaded: Loaded, new: Policy) -> dict[str, Any]:
 
     A sync that the new policy does not admit loses everybody.
     """
-    with ledger_of(loaded) as ledger, opened_warehouse(loaded) as warehouse:
+    with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         if not warehouse.has("ops.subject"):
             raise ConfigError(f"The job {loaded.job.job} has not run yet. Run it first.")
-        counted: dict[str, Any] = {}
-        for name in loaded.job.syncs:
-            for side, policy in (("before", loaded.policy), ("after", new)):
-                gate = Gate(policy, ledger, ledger.keyring, as_of=loaded.job.as_of)
-                _decide_aside(gate, warehouse, loaded, name, side)
-            counted[name] = _compared(warehouse)
-        warehouse.sql("DELETE FROM ops.decision WHERE target IN ('before', 'after')")
+        # The policy in force decides last: what is known of where people live stays as it says.
+        for side, policy in (("after", new), ("before", loaded.policy)):
+            _decide_aside(Gate(policy, ledger, ledger.keyring, as_of=loaded.job.as_of), warehouse, loaded, side)
+        counted = {name: _compared(warehouse, name) for name in loaded.job.syncs}
+        warehouse.sql(f"DELETE FROM ops.decision WHERE {_ASIDE}")
     return {"policy": {"before": loaded.policy.sha256, "after": new.sha256}, "syncs": counted}
 
 
-def _decide_aside(gate: Gate, warehouse: DuckDBWarehouse, loaded: Loaded, name: str, side: str) -> None:
-    target = replace(loaded.target(name), name=side)
-    warehouse.sql("DELETE FROM ops.decision WHERE target = $side", side=side)
-    if not list(refusals(gate.policy, target)):
-        gate.subjects(warehouse)
-        gate.decide(warehouse, [target])
+_ASIDE = "starts_with(target, 'before:') OR starts_with(target, 'after:')"
 
 
-def _compared(warehouse: DuckDBWarehouse) -> dict[str, Any]:
+def _decide_aside(gate: Gate, warehouse: DuckDBWarehouse, loaded: Loaded, side: str) -> None:
+    targets = [replace(loaded.target(name), name=f"{side}:{name}") for name in loaded.job.syncs]
+    warehouse.sql("DELETE FROM ops.decision WHERE starts_with(target, $side || ':')", side=side)
+    gate.subjects(warehouse)
+    gate.decide(warehouse, [target for target in targets if not list(refusals(gate.policy, target))])
+
+
+def _compared(warehouse: DuckDBWarehouse, sync: str) -> dict[str, Any]:
     found = warehouse.sql(
-        "WITH sides AS (SELECT person_id, bool_or(allow AND target = 'before') AS before,"
-        " bool_or(allow AND target = 'after') AS after, max(CASE WHEN target = 'after' THEN reason END) AS reason"
-        " FROM ops.decision WHERE target IN ('before', 'after') GROUP BY person_id)"
+        "WITH sides AS (SELECT person_id, bool_or(allow AND target = 'before:' || $sync) AS before,"
+        " bool_or(allow AND target = 'after:' || $sync) AS after,"
+        " max(CASE WHEN target = 'after:' || $sync THEN reason END) AS reason"
+        " FROM ops.decision WHERE target IN ('before:' || $sync, 'after:' || $sync) GROUP BY person_id)"
         " SELECT CASE WHEN after THEN 'gain' ELSE 'lose' END AS side, coalesce(reason, 'not_admitted') AS reason,"
-        " count(*) AS n FROM sides WHERE before <> after GROUP BY ALL ORDER BY ALL"
+        " count(*) AS n FROM sides WHERE before <> after GROUP BY ALL ORDER BY ALL",
+        sync=sync,
     ).to_pylist()
     return {
         "gain": sum(row["n"] for row in found if row["side"] == "gain"),

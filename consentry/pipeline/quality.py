@@ -5,26 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from consentry.errors import ConfigError
 from consentry.pipeline.freshness import GOLDEN
+from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.validation.metrics import prometheus
 from consentry.validation.report import quality
 from consentry.validation.report_html import report_html
-from consentry.warehouse import DuckDBWarehouse
 
 
 # Plain JSON.
 def quality_of(loaded: Loaded) -> dict[str, Any]:
     """Return scores, worst rules, alarms, columns and imputation of every stream."""
-    file = loaded.state / "warehouse.duckdb"
-    if not file.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that there is nothing to report.")
-    warehouse = DuckDBWarehouse(file)
-    try:
+    with left_warehouse(loaded, "there is nothing to report") as warehouse:
         found = quality(warehouse, {**loaded.contracts, GOLDEN: loaded.profile})
-    finally:
-        warehouse.close()
     return {"job": loaded.job.job, "made_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", **found}
 
 

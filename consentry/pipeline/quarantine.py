@@ -15,6 +15,7 @@ from consentry.model.ids import new_run_id
 from consentry.model.names import did_you_mean
 from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
 from consentry.pipeline.stages import take_consents_again
@@ -38,8 +39,7 @@ class Choice:
 
 @contextmanager
 def _work(loaded: Loaded) -> Iterator[Context]:
-    if not (loaded.state / "warehouse.duckdb").exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that nothing is in quarantine.")
+    check_has_run(loaded, "nothing is in quarantine")
     with opened(loaded, Silent()) as context:
         yield context
 

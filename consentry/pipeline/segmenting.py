@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,6 +16,7 @@ from consentry.model.ids import new_run_id
 from consentry.model.names import did_you_mean, quoted
 from consentry.pipeline.context import opened
 from consentry.pipeline.freshness import stale_inputs
+from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
 from consentry.segments import ast
@@ -37,7 +37,7 @@ from consentry.segments.segment import Segment
 from consentry.segments.served import served_to
 from consentry.segments.spell import spell, spell_value
 from consentry.segments.state import State, read_state
-from consentry.warehouse import DuckDBWarehouse, Warehouse
+from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 
 Told = dict[str, Any]
@@ -71,7 +71,7 @@ def preview_segments(loaded: Loaded, only: str | None = None) -> list[Told]:
     The rules are evaluated anew over the profiles of the last run, and nothing is published; consent is what was
     decided last. Counts below the limit `shown_from` are given as text, `<10`.
     """
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         state = _state(loaded, warehouse)
         _named(loaded, only)
         counted = preview(warehouse, loaded.segments, loaded.catalog, now=state.at)
@@ -111,7 +111,7 @@ def _hidden(count: int, k: int) -> int | str:
 
 def explain_member(loaded: Loaded, person: str) -> list[Told]:
     """Say for every segment whether the rule holds for a person and why; the values shown are personal."""
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         state = _state(loaded, warehouse)
         found = _person(loaded, warehouse, person)
         query = "SELECT segment, entered_at FROM segment.membership WHERE person_id = $person"
@@ -169,7 +169,7 @@ def _events(warehouse: Warehouse, event: str, properties: list[str], person: str
 def overlap_of(loaded: Loaded, threshold: float | None = None) -> list[Told]:
     """Return the pairs of segments that are alike, the most alike first, with what to do about them."""
     limits = loaded.job.segment_limits
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         _state(loaded, warehouse)
         found = alike(rosters(warehouse), limits.overlap if threshold is None else threshold)
     return [
@@ -188,7 +188,7 @@ def overlap_of(loaded: Loaded, threshold: float | None = None) -> list[Told]:
 
 def history_of(loaded: Loaded, only: str | None = None) -> list[Told]:
     """Return the sizes of segments, run by run, newest first."""
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         _state(loaded, warehouse)
         _named(loaded, only)
         query = 'SELECT run_id, "at", segment, members, population, stale FROM segment.history'
@@ -198,7 +198,7 @@ def history_of(loaded: Loaded, only: str | None = None) -> list[Told]:
 
 def diff_of(loaded: Loaded, run_id: str | None = None) -> list[Told]:
     """Return who came and left in a run, counted by segment; in the last evaluation when no run is named."""
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         _state(loaded, warehouse)
         run = run_id or str(warehouse.sql("SELECT run_id FROM segment.evaluated")["run_id"][0].as_py())
         query = (
@@ -235,7 +235,7 @@ def refresh_segments(loaded: Loaded) -> Told:
 
 def report_of(loaded: Loaded) -> Page:
     """Return what the HTML report shows of a job's segments."""
-    with _left(loaded) as warehouse:
+    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
         state = _state(loaded, warehouse)
         history = warehouse.sql('SELECT segment, "at", members FROM segment.history').to_pylist()
         query = "SELECT group_name, from_segment, to_segment, count(*) AS n FROM segment.transition GROUP BY ALL"
@@ -264,16 +264,3 @@ def _state(loaded: Loaded, warehouse: Warehouse) -> State:
     if state is None:
         raise ConfigError(f"The job {loaded.job.job} has not evaluated its segments yet. Run it, or plan it.")
     return state
-
-
-@contextmanager
-def _left(loaded: Loaded) -> Iterator[DuckDBWarehouse]:
-    """Open what the last run left."""
-    path = loaded.state / "warehouse.duckdb"
-    if not path.exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that there is nothing to look at.")
-    warehouse = DuckDBWarehouse(path, memory_limit=loaded.job.memory_limit)
-    try:
-        yield warehouse
-    finally:
-        warehouse.close()

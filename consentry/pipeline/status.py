@@ -7,23 +7,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from consentry.pipeline import runs
+from consentry.pipeline.left import has_run, left_store, left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.tasks import told
 from consentry.store import Store
 from consentry.store.tables import dead_letter
-from consentry.warehouse import DuckDBWarehouse
 
 
 # Plain JSON.
 def status_of(loaded: Loaded) -> dict[str, Any]:
     """Return the last ten runs, what was acknowledged and set aside per sync, and what is to be done by hand."""
     state = loaded.state
-    if not (state / "control.db").exists():
-        return {"job": loaded.job.job, "state": str(state), "runs": [], "syncs": {}, "tasks": []}
-    store = Store.in_file(state / "control.db")
-    warehouse = DuckDBWarehouse(state / "warehouse.duckdb")
-    try:
-        acknowledged = _acknowledged(warehouse)
+    with left_store(loaded) as store:
+        if store is None:
+            return {"job": loaded.job.job, "state": str(state), "runs": [], "syncs": {}, "tasks": []}
+        acknowledged = _acknowledged(loaded)
         letters = _dead_letters(store)
         syncs = {
             name: {"acknowledged": acknowledged.get(name, 0), "dead_letters": letters.get(name, 0)}
@@ -32,15 +30,15 @@ def status_of(loaded: Loaded) -> dict[str, Any]:
         recent = runs.recent(store, loaded.job.job)
         tasks = told(store)
         return {"job": loaded.job.job, "state": str(state), "runs": recent, "syncs": syncs, "tasks": tasks}
-    finally:
-        warehouse.close()
-        store.close()
 
 
-def _acknowledged(warehouse: DuckDBWarehouse) -> dict[str, int]:
-    if not warehouse.has("delivery.ack"):
+def _acknowledged(loaded: Loaded) -> dict[str, int]:
+    if not has_run(loaded):
         return {}
-    found = warehouse.sql("SELECT sync, count(*) AS n FROM delivery.ack GROUP BY sync")
+    with left_warehouse(loaded) as warehouse:
+        if not warehouse.has("delivery.ack"):
+            return {}
+        found = warehouse.sql("SELECT sync, count(*) AS n FROM delivery.ack GROUP BY sync")
     return dict(zip(found["sync"].to_pylist(), found["n"].to_pylist(), strict=True))
 
 

@@ -17,6 +17,7 @@ from consentry.identity.review import PAGE, review
 from consentry.identity.tables import create
 from consentry.identity.waterfall import waterfall
 from consentry.pipeline.context import Context, decisions_of, opened
+from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
 
@@ -26,8 +27,7 @@ _MEMBERSHIP = "identity.membership"
 @contextmanager
 def stewarding(loaded: Loaded) -> Iterator[Context]:
     """Open a job that has run. Raises ConfigError when it has not."""
-    if not (loaded.state / "warehouse.duckdb").exists():
-        raise ConfigError(f"The job {loaded.job.job} has not run yet, so that it knows nobody. Run it first.")
+    check_has_run(loaded, "it knows nobody")
     with opened(loaded, Silent()) as context:
         if not context.warehouse.has(_MEMBERSHIP):
             raise ConfigError(f"The job {loaded.job.job} has not merged any records yet. Run it first.")
