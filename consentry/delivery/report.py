@@ -10,6 +10,7 @@ from consentry.consent.gate import Gate, Sealed
 from consentry.delivery.config import Sync
 from consentry.delivery.exchange import Answer
 from consentry.delivery.journal import Job
+from consentry.model.batch import Batch
 
 
 def decided(audit: AuditLog, gate: Gate, sync: Sync, sealed: Sealed, *, run_id: str) -> None:
@@ -69,35 +70,28 @@ def answered(audit: AuditLog, sync: Sync, sealed: Sealed, answer: Answer, *, run
     """Log what became of a batch: `egress.sent`, `egress.failed` when nothing was taken, `egress.unknown`,
     or `egress.accepted` when some of it is to be applied later: that is followed by one of the others.
     """
-    counts, batch = answer.counts(), sealed.batch
-    codes = Counter(outcome.code[:63] for outcome in answer.outcomes if isinstance(outcome, Rejected))
-    audit.append(
-        _action(counts),
-        run=run_id,
-        batch=batch.batch_id,
-        sync=sync.name,
-        destination=batch.destination,
-        operation=batch.operation,
-        counts={**counts},
-        reasons={**codes},
-        result=_result(answer, halved),
-    )
+    result = "halved" if halved else answer.stop.code if answer.stop else "answered"
+    _became(audit, sync, sealed.batch, answer, run_id=run_id, result=result)
 
 
 def applied(audit: AuditLog, sync: Sync, job: Job, answer: Answer, *, run_id: str) -> None:
     """Log what became of rows that a destination had accepted."""
+    _became(audit, sync, job, answer, run_id=run_id, result="applied")
+
+
+def _became(audit: AuditLog, sync: Sync, sent: Batch | Job, answer: Answer, *, run_id: str, result: str) -> None:
     counts = answer.counts()
     codes = Counter(outcome.code[:63] for outcome in answer.outcomes if isinstance(outcome, Rejected))
     audit.append(
         _action(counts),
         run=run_id,
-        batch=job.batch_id,
+        batch=sent.batch_id,
         sync=sync.name,
-        destination=job.destination,
-        operation=job.operation,
+        destination=sent.destination,
+        operation=sent.operation,
         counts={**counts},
         reasons={**codes},
-        result="applied",
+        result=result,
     )
 
 
@@ -107,9 +101,3 @@ def _action(counts: dict[str, int]) -> str:
     if counts.get("unknown"):
         return "egress.unknown"
     return "egress.sent" if counts.get("ok") or counts.get("skipped") else "egress.failed"
-
-
-def _result(answer: Answer, halved: bool) -> str:
-    if halved:
-        return "halved"
-    return answer.stop.code if answer.stop else "answered"
