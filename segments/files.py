@@ -25,7 +25,7 @@ from consentry.segments.segment import Cycle, Holdout, Lint, Place, Segment, Sev
 from consentry.segments.spell import spell
 from consentry.segments.tree import TreeError, from_tree
 
-__all__ = ["Segment", "read_segments"]
+__all__ = ["Segment", "read_segments", "segment_files"]
 # Lists of a segment file that other readers take: score_files, models.files, experiments.files.
 _ELSEWHERE = ("scores", "rfm", "models", "experiments", "kpis")
 
@@ -109,14 +109,19 @@ def read_segments(paths: Path | Iterable[Path], catalog: Catalog, faults: Faults
 
 
 def _files(paths: Path | Iterable[Path], faults: Faults) -> list[Path]:
+    found = segment_files(paths)
+    if not found and isinstance(paths, Path):
+        faults.add(paths, 0, "There is no segment file (.yaml) in this folder.")
+    return found
+
+
+def segment_files(paths: Path | Iterable[Path]) -> list[Path]:
+    """Return the files of a folder and all below it that may hold segments, scores, models and experiments."""
     if not isinstance(paths, Path):
         return sorted(paths)
     if not paths.is_dir():
         return [paths]
-    found = sorted(path for path in paths.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
-    if not found:
-        faults.add(paths, 0, "There is no segment file (.yaml) in this folder.")
-    return found
+    return sorted(path for path in paths.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
 
 
 def _read_files(paths: Iterable[Path], faults: Faults) -> tuple[list[_Written], list[_Group]]:

@@ -13,6 +13,7 @@ from consentry.config import Document, Faults, Model, Name, bind, read_document
 from consentry.segments import ast
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import value_faults
+from consentry.segments.files import segment_files
 from consentry.segments.parse import RuleError, parse_value
 from consentry.segments.scores import Rfm, Scored, Term, Weighted
 
@@ -54,7 +55,7 @@ class RfmBlock(Model):
 def read_scores(paths: Path | Iterable[Path], catalog: Catalog, faults: Faults) -> Catalog:
     """Return the catalogue with the scores that segment files declare; every fault is added to `faults`."""
     found: dict[str, Scored] = {}
-    for path in score_files(paths):
+    for path in segment_files(paths):
         document = read_document(path, Faults())  # what is wrong with the file itself, read_segments tells
         if document is None or not isinstance(document.data, dict):
             continue
@@ -74,15 +75,6 @@ def read_scores(paths: Path | Iterable[Path], catalog: Catalog, faults: Faults) 
             elif rfm is not None:
                 found["rfm"] = rfm
     return replace(catalog, scores=found)
-
-
-def score_files(paths: Path | Iterable[Path]) -> list[Path]:
-    """Return the files that may hold scores: those that hold segments."""
-    if not isinstance(paths, Path):
-        return sorted(paths)
-    if not paths.is_dir():
-        return [paths]
-    return sorted(path for path in paths.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
 
 
 class _Reader:

@@ -16,9 +16,9 @@ from consentry.segments.catalog import Catalog
 from consentry.segments.check import check, check_number
 from consentry.segments.experiments.definition import Experiment, Metric
 from consentry.segments.faults import RuleFault
+from consentry.segments.files import segment_files
 from consentry.segments.limits import Seconds, Share
 from consentry.segments.parse import RuleError, parse, parse_value
-from consentry.segments.score_files import score_files
 from consentry.segments.segment import Segment
 
 Where = tuple[str | int, ...]
@@ -102,7 +102,7 @@ def check_segments(experiments: Iterable[Experiment], segments: Iterable[Segment
 
 
 def _parts(paths: Path | Iterable[Path], key: str) -> Iterator[Document]:
-    for path in score_files(paths):
+    for path in segment_files(paths):
         document = read_document(path, Faults())  # what is wrong with the file itself, read_segments tells
         if document is not None and isinstance(document.data, dict):
             entries = document.data.get(key)

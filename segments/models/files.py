@@ -13,6 +13,7 @@ from consentry.segments import ast
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check, check_value
 from consentry.segments.faults import RuleFault
+from consentry.segments.files import segment_files
 from consentry.segments.limits import Seconds
 from consentry.segments.models.definition import (
     Classify,
@@ -27,7 +28,6 @@ from consentry.segments.models.definition import (
 )
 from consentry.segments.models.leakage import leaks_of_feature, leaks_of_rule, target_faults
 from consentry.segments.parse import RuleError, parse, parse_value
-from consentry.segments.score_files import score_files
 
 Where = tuple[str | int, ...]
 _SETTINGS = ("classify", "cluster", "clv")
@@ -72,7 +72,7 @@ def read_models(
     """
     known = None if purposes is None else sorted(purposes)
     found: dict[str, Definition] = {}
-    for path in score_files(paths):
+    for path in segment_files(paths):
         document = read_document(path, Faults())  # what is wrong with the file itself, read_segments tells
         for part in _parts(document):
             made = _Reader(part, catalog, faults, known).model()
