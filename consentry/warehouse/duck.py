@@ -122,13 +122,13 @@ class DuckDBWarehouse:
         return bool(self.columns(table))
 
     def columns(self, table: str) -> dict[str, str]:
-        zone, name = table.split(".")
-        query = (
-            "SELECT column_name, data_type FROM duckdb_columns()"
-            " WHERE schema_name = $zone AND table_name = $name ORDER BY column_index"
-        )
-        found = self.sql(query, zone=zone, name=name)
-        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+        # Asking the catalogue reads all of it; binding a query reads this one table, and leaves a transaction whole.
+        with self._cursor() as cursor:
+            try:
+                found = cursor.sql(f"SELECT * FROM {quoted_table(table)} LIMIT 0")
+            except duckdb.CatalogException:
+                return {}
+            return dict(zip(found.columns, map(str, found.types), strict=True))
 
     def tables(self, zone: str) -> list[str]:
         query = "SELECT table_name FROM information_schema.tables WHERE table_schema = $zone ORDER BY 1"
