@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -12,6 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+from consentry.pipeline.load import load_job
+from consentry.pipeline.plan import make_plan
+from consentry.pipeline.progress import Silent
+from consentry.pipeline.run import run
 
 PEOPLE = 40
 CONSENT_COLUMNS = (
@@ -187,6 +194,29 @@ def tiny(tmp_path: Path) -> TinyJob:
     return make_tiny(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def ran_before(tmp_path_factory: pytest.TempPathFactory) -> TinyJob:
+    """The tiny job after its first run; for looking at, and to be copied."""
+    job = make_tiny(tmp_path_factory.mktemp("ran"))
+    run(make_plan(load_job(job.path)), Silent())
+    return job
+
+
+@pytest.fixture
+def ran(ran_before: TinyJob, tmp_path: Path) -> TinyJob:
+    """The tiny job after its first run."""
+    return copy_of(ran_before, tmp_path)
+
+
+def copy_of(job: TinyJob, folder: Path) -> TinyJob:
+    """Copy a job with everything that its runs left."""
+    shutil.copytree(job.folder, folder, dirs_exist_ok=True)
+    spec = json.loads(json.dumps(job.spec).replace(str(job.folder), str(folder)))
+    copy = TinyJob(folder, spec, deepcopy(job.policy))
+    copy.write()
+    return copy
+
+
 def make_tiny(folder: Path) -> TinyJob:
     """Write the tiny job into an empty folder."""
     job = TinyJob(folder, _spec(folder), _policy())
@@ -210,3 +240,14 @@ def make_tiny(folder: Path) -> TinyJob:
     job.write_consents(dict.fromkeys(range(PEOPLE), "granted"))
     job.write()
     return job
+
+
+def pytest_collection_finish() -> None:
+    """Spare what was imported from every later collection of garbage, of which runs of a job ask for some."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let go of what was spared."""
+    gc.unfreeze()

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from consentry.cli import main
 from consentry.cli.reference import pages
 from consentry.testing.sandbox import Sandbox
+from tests.cli.conftest import Cli, told
 from tests.conftest import PEOPLE, TinyJob, email
 
-Answer = tuple[int, str, str]
-Cli = Callable[..., Answer]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command as the shell would; returns the exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr("sys.argv", ["consentry", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
-
-
-def told(answer: Answer) -> dict[str, Any]:
-    return dict(json.loads(answer[1]))
 
 
 def test_the_page_of_commands_is_the_one_the_commands_make() -> None:
@@ -69,13 +43,12 @@ def test_run_status_explain_and_verify_agree(cli: Cli, tiny: TinyJob) -> None:
     assert code == 0
 
 
-def test_explain_says_why_one_person_is_where_they_are(cli: Cli, tiny: TinyJob) -> None:
-    cli("run", tiny.path)
-    found = told(cli("explain", tiny.path, "--by", "email", "--value", email(3), "--output", "json"))
+def test_explain_says_why_one_person_is_where_they_are(cli: Cli, ran: TinyJob) -> None:
+    found = told(cli("explain", ran.path, "--by", "email", "--value", email(3), "--output", "json"))
     assert found["segments"] == ["adults"]
     assert {"target": "adults", "allow": True, "reason": "allow"} in found["decisions"]
     assert email(3) not in json.dumps(found)
-    code, _, err = cli("explain", tiny.path, "--person", "nobody")
+    code, _, err = cli("explain", ran.path, "--person", "nobody")
     assert (code, "no such person" in err) == (1, True)
 
 
@@ -131,7 +104,7 @@ def test_a_wrong_token_is_a_sentence(cli: Cli, tiny: TinyJob, monkeypatch: pytes
         assert code == 1
         assert "401" in err
         assert "canary-wrong-token" not in out + err
-        found = told(cli("check", tiny.path, "-o", "json"))
+        found = told(cli("check", tiny.path, "-o", "json"), 1)
         assert found["ok"] is False
 
 
@@ -161,17 +134,15 @@ def test_an_audit_log_that_is_not_there_is_unreadable(cli: Cli, tmp_path: Path) 
     assert cli("audit", "verify", tmp_path, "--expect", "nonsense")[0] == 5
 
 
-def test_a_tampered_log_exits_with_two(cli: Cli, tiny: TinyJob) -> None:
-    cli("run", tiny.path)
-    log = tiny.folder / "state" / "audit" / "000001.jsonl"
+def test_a_tampered_log_exits_with_two(cli: Cli, ran: TinyJob) -> None:
+    log = ran.folder / "state" / "audit" / "000001.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"deny":0', b'"deny":9', 1))
-    assert cli("audit", "verify", tiny.folder / "state")[0] == 2
+    assert cli("audit", "verify", ran.folder / "state")[0] == 2
 
 
-def test_a_blocked_run_exits_with_five(cli: Cli, tiny: TinyJob) -> None:
-    cli("run", tiny.path)
-    tiny.write_people(range(5))
-    code, _, err = cli("run", tiny.path)
+def test_a_blocked_run_exits_with_five(cli: Cli, ran: TinyJob) -> None:
+    ran.write_people(range(5))
+    code, _, err = cli("run", ran.path)
     assert (code, "--allow crm.people" in err) == (5, True)
 
 

@@ -4,52 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import yaml
 
-from consentry.cli import main
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
 from consentry.pipeline.run import run
+from tests.cli.conftest import Cli, told
 from tests.conftest import PEOPLE, TinyJob, choice, email
-
-Answer = tuple[int, str, str]
-Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command as the shell would; no answer may show a personal value."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr("sys.argv", ["consentry", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        assert "canary" not in (out + err).lower()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
-
-
-def told(answer: Answer) -> dict[str, Any]:
-    assert answer[0] == 0, answer
-    return dict(json.loads(answer[1]))
-
-
-@pytest.fixture
-def ran(tiny: TinyJob) -> TinyJob:
-    """The tiny job after its first run."""
-    run(make_plan(load_job(tiny.path)), Silent())
-    return tiny
 
 
 def test_consent_is_shown_explained_withdrawn_and_receipted(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cli.test_segment_commands import Cli, cli, told
+from tests.cli.conftest import Cli, told
 from tests.conftest import TinyJob
 
-__all__ = ["cli"]
 TEXT = """\
 experiments:
   - experiment: words

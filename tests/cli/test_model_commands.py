@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from consentry.warehouse import DuckDBWarehouse
-from tests.cli.test_segment_commands import Cli, cli, told
+from tests.cli.conftest import Cli, told
 from tests.conftest import TinyJob
 
-__all__ = ["cli"]
 AGES = """\
 models:
   - model: ages

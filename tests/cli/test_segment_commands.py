@@ -3,38 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 
-import pytest
-
-from consentry.cli import main
+from tests.cli.conftest import Cli, told
 from tests.conftest import PEOPLE, TinyJob
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command as the shell would; returns the exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["consentry", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
-
-
-def told(answer: tuple[int, str, str]) -> dict[str, Any]:
-    return dict(json.loads(answer[1]))
 
 
 def add(job: TinyJob, name: str, rule: str, more: str = "") -> None:

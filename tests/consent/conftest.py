@@ -9,7 +9,10 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from consent_town import Town, towns
+from consent_signals import SIGNALS
+from consent_town import Town, policy, towns
+
+from consentry.consent.policy import Policy
 
 # How long an example takes is the machine's business; laws are about answers.
 settings.register_profile("patient", deadline=None)
@@ -20,3 +23,9 @@ settings.load_profile("patient")
 def town(tmp_path: Path) -> Iterator[Town]:
     """An empty town."""
     yield from towns(tmp_path)
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Policy:
+    """A policy with the aliases of every platform."""
+    return policy(tmp_path, SIGNALS)

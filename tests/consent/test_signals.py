@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
-from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from consent_town import EMAIL, POLICY, Town, policy
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from consent_signals import BOUNDARY, OLD, ROW, SIGNALS, Writer, block, said, tcf_string
+from consent_town import EMAIL, Town
 
 from consentry.consent.policy import Policy
 from consentry.consent.rules import CHILD
-from consentry.consent.signals.bits import Malformed
-from consentry.consent.signals.iab import read_gpp, read_gpp_header, read_tcf
+from consentry.consent.signals.iab import read_gpp_header
 from consentry.consent.signals.read import read_signal
-from consentry.consent.signals.rows import UNREADABLE, SignalBlock
-
-SIGNALS = (
-    POLICY.replace(
-        "    ttl: P6M\n", "    ttl: P6M\n    sale_or_sharing: true\n    alias: [{tcf: [1, 3]}, 'cookiebot:marketing']\n"
-    )
-).replace(
-    'alias: ["segment:Newsletter"]', 'alias: ["segment:Newsletter", "onetrust:p-1", "klaviyo:email", "hubspot:7"]'
-)
-KINDS = ("onetrust", "cookiebot", "tcf", "gpp", "gpc", "segment", "rudderstack", "mparticle", "hubspot", "klaviyo")
-ROW = {
-    "identifier_type": "email",
-    "identifier_value": "ann@example.com",
-    "source_event_id": "e1",
-    "source_system": "cmp",
-}
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Policy:
-    """A policy with the aliases of every platform."""
-    return policy(tmp_path, SIGNALS)
-
-
-def block(kind: str, **more: Any) -> SignalBlock:
-    return SignalBlock.model_validate({"type": kind, **({"vendor": 12} if kind == "tcf" else {}), **more})
-
-
-def said(ours: Policy, kind: str, payload: object, **row: object) -> dict[str, str]:
-    """Return {purpose: state} of a payload."""
-    text = payload if isinstance(payload, str) else json.dumps(payload)
-    rows = list(read_signal({**ROW, **row, "payload": text}, block(kind), ours))
-    return {str(one["purpose"]): str(one["state"]) for one in rows}
+from consentry.consent.signals.rows import UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -183,42 +144,6 @@ def test_klaviyo_states(ours: Policy, marketing: object, expected: dict[str, str
     assert said(ours, "klaviyo", profile) == expected
 
 
-class Writer:
-    """Write bit strings as the IAB does."""
-
-    def __init__(self) -> None:
-        self.bits = ""
-
-    def add(self, *fields: tuple[int, int]) -> Writer:
-        self.bits += "".join(f"{value:0{size}b}" for value, size in fields)
-        return self
-
-    def text(self) -> str:
-        padded = self.bits + "0" * (-len(self.bits) % 6)
-        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-        return "".join(letters[int(padded[n : n + 6], 2)] for n in range(0, len(padded), 6))
-
-
-def tcf_string(
-    created: datetime, purposes: Collection[int] = frozenset({1, 3}), vendors: tuple[int, ...] = (12,),
-    disclosed: tuple[int, ...] | None = (12,),
-) -> str:  # fmt: skip
-    at = int(created.timestamp() * 10)
-    field = sum(1 << (24 - number) for number in purposes)
-    core = Writer().add((2, 6), (at, 36), (at, 36), (1, 12), (1, 12), (1, 6), (0, 12), (1, 12), (4, 6), (0, 2), (0, 12))
-    core.add((field, 24), (0, 24), (0, 1), (0, 12), (20, 16), (0, 1), (sum(1 << (20 - v) for v in vendors), 20))
-    segments = [core.text()]
-    if disclosed is not None:
-        ranges = Writer().add((1, 3), (20, 16), (1, 1), (len(disclosed), 12))
-        for vendor in disclosed:
-            ranges.add((0, 1), (vendor, 16))
-        segments.append(ranges.text())
-    return ".".join(segments)
-
-
-OLD, BOUNDARY = datetime(2026, 2, 27, tzinfo=UTC), datetime(2026, 2, 28, tzinfo=UTC)
-
-
 @pytest.mark.parametrize(
     ("text", "state"),
     [
@@ -341,71 +266,3 @@ def test_a_us_choice_is_no_consent_of_a_european(tmp_path: Path) -> None:
     town.ledger.record(read_signal(row, block("gpp", notice_version=3), town.policy), policy=town.policy)
     assert town.reason("ann", replace(EMAIL, purpose="ads")) == "regime_mismatch"
     town.close()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("payload", ["", "null", "[]", "{", "1e999", "[" * 100_000, "x" * 10_000_000, "\x00", "{}"])
-def test_t8_t73_what_cannot_be_read_grants_nothing_and_takes_no_time(ours: Policy, kind: str, payload: str) -> None:
-    started = time.monotonic()
-    rows = list(read_signal({**ROW, "payload": payload}, block(kind), ours))
-    assert time.monotonic() - started < 0.5
-    assert all(row["state"] != "granted" for row in rows)
-    assert all(len(str(row)) < 1_000 for row in rows)
-
-
-def test_t73_a_million_purposes_are_not_read(ours: Policy) -> None:
-    receipt = {"purposes": [{"Id": str(n), "TransactionType": "CONFIRMED"} for n in range(4_000)]}
-    assert len(said(ours, "onetrust", receipt)) == 200
-
-
-HOSTILE = [
-    "C" * 20_000, "CA" + "_" * 19_000, "COw", "C!!!", tcf_string(BOUNDARY)[:-9], tcf_string(BOUNDARY) + ".____",
-    "DBAA~", "DB__", "D" + "_" * 5_000, "DBABM~" * 3_000, "DBACNY~BBBB", "D~", "~~~~",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_t72_a_hostile_string_is_refused_at_once(ours: Policy, text: str) -> None:
-    started = time.monotonic()
-    for kind in ("tcf", "gpp"):
-        assert "granted" not in said(ours, kind, text).values()
-    assert time.monotonic() - started < 0.2
-
-
-def _quick(read: Callable[[], object]) -> None:
-    started = time.process_time()
-    with contextlib.suppress(Malformed):
-        read()
-    assert time.process_time() - started < 0.05
-
-
-@settings(max_examples=150, deadline=None)
-@given(text=st.text(st.sampled_from("ABCDabcd0189-_~.'{}:,tfre"), max_size=400))
-def test_t74_no_text_keeps_a_decoder_busy(text: str) -> None:
-    _quick(lambda: read_tcf(text, 12))
-    _quick(lambda: read_gpp(text))
-
-
-@pytest.mark.parametrize("kind", ["cookiebot", "onetrust", "segment", "rudderstack", "mparticle", "hubspot", "klaviyo"])
-def test_t74_repeated_letters_keep_no_reader_busy(ours: Policy, kind: str) -> None:
-    for piece in ("stamp:'", "marketing:true,", "{", "'", "%27", '{"a":', "\\"):
-        _quick(lambda piece=piece: said(ours, kind, "{" + piece * (50_000 // len(piece)) + "}"))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
-        ("purposes", "Id", "TransactionType", "context", "consent", "categoryPreferences", "consent_state", "gdpr",
-         "ccpa",
-         "subscriptionStatuses", "data", "attributes", "subscriptions", "email", "marketing", "id", "status", "p",
-         "consentManagement", "allowedConsentIds", "deniedConsentIds", "data_sale_opt_out")), inner, max_size=4),
-    max_leaves=12,
-)  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None)
-@given(payload=JSON)
-def test_no_json_of_any_shape_breaks_a_reader(tmp_path_factory: pytest.TempPathFactory, payload: object) -> None:
-    ours = policy(tmp_path_factory.getbasetemp(), SIGNALS)
-    for kind in ("onetrust", "segment", "rudderstack", "mparticle", "hubspot", "klaviyo"):
-        said(ours, kind, payload)

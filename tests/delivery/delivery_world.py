@@ -20,6 +20,7 @@ from consentry.delivery import Sync, SyncResult, deliver
 from consentry.delivery.tables import make_tables
 from consentry.store import Store
 from consentry.testing.failing import Failing, FailingConfig, Failure
+from consentry.testing.memory import Memory, MemoryConfig
 from consentry.warehouse import DuckDBWarehouse
 
 AUDIENCE = "insiders"
@@ -74,6 +75,21 @@ def sync(**changes: Any) -> Sync:
 def failing(*schedule: Failure, size: int = 100, path: Path | None = None) -> Failing:
     """Return a destination that fails as the schedule says."""
     return Failing(FailingConfig(schedule=schedule, batch_max=size, path=path))
+
+
+def emails(*numbers: int) -> set[str]:
+    """Return the addresses of some people."""
+    return {email(n) for n in numbers}
+
+
+def memory(size: int = 100) -> Memory:
+    """Return an empty destination that takes so many rows a batch."""
+    return Memory(MemoryConfig(batch_max=size))
+
+
+def members(destination: object) -> set[str]:
+    """Return the addresses that one of the two test destinations holds in the audience."""
+    return getattr(destination, "audiences").values(AUDIENCE, "email")  # noqa: B009 - both of them have it
 
 
 class World:

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from delivery_world import AUDIENCE, World, email, failing
+from delivery_world import World, email, failing, members
 
 from consentry.delivery import deadletters, follow, journal
 from consentry.delivery.exchange import notes
@@ -17,10 +17,6 @@ def slow(polls: int = 3, *, wait: float = 60.0, call: int | None = None, rows: t
     """Return a destination whose rows pend until they were asked about so often."""
     late = Failure(kind="pending", polls=polls, call=call, rows=rows)
     return Failing(FailingConfig(schedule=(late,), wait_seconds=wait))
-
-
-def members(destination: Failing) -> set[str]:
-    return destination.audiences.values(AUDIENCE, "email")
 
 
 def test_rows_that_pend_are_asked_about_until_they_are_applied(world: World) -> None:

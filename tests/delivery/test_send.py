@@ -5,25 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from delivery_world import AUDIENCE, World, email, failing, person, sync
+from delivery_world import World, email, emails, failing, members, memory, person, sync
 
 from consentry.connectors.base import ConnectorConfig, Ok, Rejected
 from consentry.delivery import deadletters, difference
 from consentry.store.tables import delivery_batch, delivery_row
 from consentry.testing.failing import Failure
 from consentry.testing.memory import Memory, MemoryConfig
-
-
-def memory(size: int = 100) -> Memory:
-    return Memory(MemoryConfig(batch_max=size))
-
-
-def members(destination: object) -> set[str]:
-    return getattr(destination, "audiences").values(AUDIENCE, "email")  # noqa: B009 - both test destinations have it
-
-
-def emails(*numbers: int) -> set[str]:
-    return {email(n) for n in numbers}
 
 
 def test_the_audience_is_the_segment_and_the_consent(world: World) -> None:
@@ -156,50 +144,6 @@ def test_batches_are_as_large_as_both_sides_allow(world: World) -> None:
     assert world.run(destination).api_calls == 3
     other = memory(4)
     assert world.run(other, sync(name="second", batch_size=2)).api_calls == 5
-
-
-def test_a_rejected_row_waits_until_its_payload_changes(world: World) -> None:
-    world.fill(range(4))
-    destination = failing(Failure(kind="reject", persons=(person(2),), code="invalid_email"))
-    first = world.run(destination)
-    assert (first.acknowledged, first.rejected) == (3, 1)
-    again = world.run(destination)
-    assert (again.api_calls, again.dead_letters, again.adds) == (0, 1, 0)
-    world.change([2], "gold")
-    assert world.run(destination).rejected == 1
-    (letter,) = deadletters.letters(world.store)
-    assert (letter.person_id, letter.code, letter.attempts) == (person(2), "invalid_email", 2)
-
-
-def test_a_replayed_letter_is_sent_again_and_gone_when_it_is_taken(world: World) -> None:
-    world.fill(range(2))
-    world.run(failing(Failure(kind="reject", persons=(person(1),))))
-    assert deadletters.replay(world.store, "insiders_mail") == 1
-    destination = memory()
-    assert world.run(destination).acknowledged == 1
-    assert deadletters.letters(world.store) == []
-    assert members(destination) == emails(1)
-
-
-def test_a_replayed_letter_is_decided_again(world: World) -> None:
-    world.fill(range(2))
-    world.run(failing(Failure(kind="reject", persons=(person(1),))))
-    world.withdraw([1])
-    deadletters.replay(world.store, "insiders_mail", [person(1)])
-    destination = memory()
-    world.run(destination)
-    assert members(destination) == set()
-
-
-def test_a_discarded_letter_is_not_listed_and_not_sent(world: World) -> None:
-    world.fill(range(2))
-    destination = failing(Failure(kind="reject", call=1, rows=(0,)))
-    world.run(destination)
-    assert deadletters.discard(world.store, "insiders_mail") == 1
-    assert world.run(destination).api_calls == 0
-    assert deadletters.letters(world.store) == []
-    (letter,) = deadletters.letters(world.store, discarded=True)
-    assert deadletters.show(world.store, "insiders_mail", letter.person_id) == letter
 
 
 def test_a_batch_refused_as_a_whole_is_halved_until_the_poison_stands_alone(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -28,20 +27,6 @@ class Said(TypedDict):
 
 
 SAID: Said = {"by": "Sam", "why": "the customer called"}
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
-
-
-@pytest.fixture
-def decisions(tmp_path: Path) -> Iterator[Decisions]:
-    store = Store.in_file(tmp_path / "control.db")
-    yield Decisions(store, [KEY])
-    store.close()
 
 
 def run(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,20 +20,6 @@ from consentry.warehouse import DuckDBWarehouse
 
 CONFIG = IdentityConfig.model_validate({"identifiers": {"email": {"max_persons_per_value": 3}}})
 OTHER = IdentityConfig.model_validate({"identifiers": {"email": {"max_persons_per_value": 3, "priority": 21}}})
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
-
-
-@pytest.fixture
-def decisions(tmp_path: Path) -> Iterator[Decisions]:
-    store = Store.in_file(tmp_path / "control.db")
-    yield Decisions(store, [bytes(32)])
-    store.close()
 
 
 def mail(record_id: str, *boxes: str, **columns: str) -> Record:

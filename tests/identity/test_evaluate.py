@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,6 @@ from consentry.testing.identity_records import Record, run
 from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def mail(record_id: str, box: str) -> Record:

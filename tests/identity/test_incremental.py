@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,6 @@ from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
 TIGHT = IdentityConfig.model_validate({"identifiers": {"email": {"max_persons_per_value": 2, "max_per_person": 2}}})
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def mail(record_id: str, box: str, **columns: str) -> Record:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,13 +11,6 @@ from consentry.identity.config import IdentityConfig
 from consentry.identity.forest import most_at_once
 from consentry.testing.identity_records import Record, groups, run, together
 from consentry.warehouse import DuckDBWarehouse
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def rules(**rule: object) -> IdentityConfig:

@@ -123,9 +123,9 @@ def test_external_ids_keep_their_case_and_zeros() -> None:
 @pytest.mark.parametrize("type_", ["email", "phone", "customer_number", "anonymous_id"])
 def test_very_long_values_are_refused_at_once(type_: str) -> None:
     values = [c * 10_000 for c in ("a", "a@", "+1", "-", "\u200b", "a.", "é")] + ["x@" + "a-" * 5_000 + ".com"]
-    began = time.perf_counter()
+    began = time.process_time()
     verdicts = judge(type_, *values, region="GB")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert {status for _, status, _ in verdicts} == {"invalid"}
     assert {reason for _, _, reason in verdicts} == {"too_long"}
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,13 +18,6 @@ from consentry.identity.staging import stage
 from consentry.identity.tables import prepare
 from consentry.testing.identity_records import Record, fill, groups, ids, run, together
 from consentry.warehouse import DuckDBWarehouse
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def linking(**purposes: list[str]) -> IdentityConfig:

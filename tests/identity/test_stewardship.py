@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from consentry.identity.config import IdentityConfig
 from consentry.identity.waterfall import waterfall
 from consentry.testing.identity_records import Record, ids, run
 from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def test_a_waterfall_tells_what_joined_whom_the_strongest_first_and_leaves_out_what_added_nothing(

@@ -19,17 +19,16 @@ def go(job: TinyJob, *allow: str) -> dict[str, Any]:
     return run(make_plan(load_job(job.path)), Silent(), allow=frozenset(allow))
 
 
-def test_a_stale_segment_waits_and_a_withdrawal_does_not(tiny: TinyJob) -> None:
-    go(tiny)
-    tiny.spec["sources"]["crm"]["streams"]["people"]["freshness"] = "7 days"  # the newest record is 31 days old
-    tiny.write()
-    tiny.write_people(range(PEOPLE - 5))
-    tiny.write_consents({7: "withdrawn"}, day=2)
-    sync = go(tiny)["syncs"]["adults"]
+def test_a_stale_segment_waits_and_a_withdrawal_does_not(ran: TinyJob) -> None:
+    ran.spec["sources"]["crm"]["streams"]["people"]["freshness"] = "7 days"  # the newest record is 31 days old
+    ran.write()
+    ran.write_people(range(PEOPLE - 5))
+    ran.write_consents({7: "withdrawn"}, day=2)
+    sync = go(ran)["syncs"]["adults"]
     assert (sync["status"], "is stale" in sync["sentence"]) == ("blocked", True)
-    members = Audiences.read(tiny.members_file).values("adults", "email")
+    members = Audiences.read(ran.members_file).values("adults", "email")
     assert members == {email(n) for n in range(PEOPLE) if n != 7}
-    assert go(tiny, "adults.stale")["syncs"]["adults"]["status"] == "ok"
+    assert go(ran, "adults.stale")["syncs"]["adults"]["status"] == "ok"
 
 
 def test_more_than_fifteen_syncs_of_one_destination_are_refused(tiny: TinyJob) -> None:

@@ -35,18 +35,16 @@ def test_everybody_who_allowed_it_arrives_and_nobody_else(tiny: TinyJob) -> None
     assert summary["syncs"]["adults"]["refused"] == {"denied": len(range(0, PEOPLE, 3))}
 
 
-def test_a_second_run_sends_nothing_and_calls_nobody(tiny: TinyJob) -> None:
-    go(tiny)
-    again = go(tiny)["syncs"]["adults"]
+def test_a_second_run_sends_nothing_and_calls_nobody(ran: TinyJob) -> None:
+    again = go(ran)["syncs"]["adults"]
     assert (again["adds"], again["updates"], again["removes"], again["api_calls"]) == (0, 0, 0, 0)
 
 
-def test_a_withdrawal_takes_exactly_that_person_out(tiny: TinyJob) -> None:
-    go(tiny)
-    tiny.write_consents({7: "withdrawn"}, day=2)
-    summary = go(tiny)
+def test_a_withdrawal_takes_exactly_that_person_out(ran: TinyJob) -> None:
+    ran.write_consents({7: "withdrawn"}, day=2)
+    summary = go(ran)
     assert summary["syncs"]["adults"]["removes"] == 1
-    assert members(tiny) == {email(n) for n in range(PEOPLE) if n != 7}
+    assert members(ran) == {email(n) for n in range(PEOPLE) if n != 7}
 
 
 def test_nobody_without_a_record_of_consent_leaves(tiny: TinyJob) -> None:
@@ -55,11 +53,10 @@ def test_nobody_without_a_record_of_consent_leaves(tiny: TinyJob) -> None:
     assert members(tiny) == {email(0)}
 
 
-def test_a_changed_value_is_an_update(tiny: TinyJob) -> None:
-    go(tiny)
-    people = tiny.folder / "people.csv"
+def test_a_changed_value_is_an_update(ran: TinyJob) -> None:
+    people = ran.folder / "people.csv"
     people.write_text(people.read_text().replace("CanaryBryn", "CanaryBrynn", 1))
-    sync = go(tiny)["syncs"]["adults"]
+    sync = go(ran)["syncs"]["adults"]
     assert (sync["adds"], sync["updates"], sync["removes"]) == (0, 1, 0)
 
 
@@ -77,32 +74,29 @@ def test_a_plan_calls_no_destination_and_names_what_a_run_would_send(tiny: TinyJ
     assert go(tiny)["syncs"]["adults"]["adds"] == PEOPLE
 
 
-def test_the_log_of_every_run_is_whole(tiny: TinyJob) -> None:
-    go(tiny)
-    go(tiny)
-    assert verify(tiny.folder / "state" / "audit").ok
+def test_the_log_of_every_run_is_whole(ran: TinyJob) -> None:
+    go(ran)
+    assert verify(ran.folder / "state" / "audit").ok
 
 
-def test_an_empty_source_removes_nobody(tiny: TinyJob) -> None:
-    go(tiny)
-    header = (tiny.folder / "people.csv").read_text().splitlines()[0]
-    (tiny.folder / "people.csv").write_text(header + "\n")
+def test_an_empty_source_removes_nobody(ran: TinyJob) -> None:
+    header = (ran.folder / "people.csv").read_text().splitlines()[0]
+    (ran.folder / "people.csv").write_text(header + "\n")
     with pytest.raises(Blocked, match=r"crm\.people gave no rows") as caught:
-        go(tiny)
+        go(ran)
     assert caught.value.exit_code == 5
-    assert len(members(tiny)) == PEOPLE
+    assert len(members(ran)) == PEOPLE
 
 
-def test_a_source_that_shrinks_is_refused_until_it_is_allowed(tiny: TinyJob) -> None:
-    go(tiny)
-    tiny.write_people(range(10))
+def test_a_source_that_shrinks_is_refused_until_it_is_allowed(ran: TinyJob) -> None:
+    ran.write_people(range(10))
     with pytest.raises(Blocked, match="shrank from 40 rows to 10"):
-        go(tiny)
-    assert len(members(tiny)) == PEOPLE
-    assert go(tiny, "crm.people")["status"] == "blocked"
-    assert len(members(tiny)) == PEOPLE
-    assert go(tiny, "crm.people", "adults.max_delete_pct")["syncs"]["adults"]["removes"] == 30
-    assert members(tiny) == {email(n) for n in range(10)}
+        go(ran)
+    assert len(members(ran)) == PEOPLE
+    assert go(ran, "crm.people")["status"] == "blocked"
+    assert len(members(ran)) == PEOPLE
+    assert go(ran, "crm.people", "adults.max_delete_pct")["syncs"]["adults"]["removes"] == 30
+    assert members(ran) == {email(n) for n in range(10)}
 
 
 def test_a_job_that_did_not_run_yet_is_not_started_by_an_empty_source(tiny: TinyJob) -> None:
@@ -192,11 +186,10 @@ def test_a_missing_file_is_a_sentence(tiny: TinyJob) -> None:
         go(tiny)
 
 
-def test_a_key_file_that_others_can_read_stops_the_run(tiny: TinyJob) -> None:
-    go(tiny)
-    (tiny.folder / "state" / "keys.json").chmod(0o644)
+def test_a_key_file_that_others_can_read_stops_the_run(ran: TinyJob) -> None:
+    (ran.folder / "state" / "keys.json").chmod(0o644)
     with pytest.raises(ConsentryError, match="chmod 600"):
-        go(tiny)
+        go(ran)
 
 
 def test_a_run_that_failed_is_closed_and_the_next_begins_anew(tiny: TinyJob) -> None:
@@ -208,9 +201,8 @@ def test_a_run_that_failed_is_closed_and_the_next_begins_anew(tiny: TinyJob) -> 
     assert (summary["status"], summary["resumed"]) == ("ok", False)
 
 
-def test_the_audit_log_says_what_was_decided_in_numbers(tiny: TinyJob) -> None:
-    go(tiny)
-    lines = (tiny.folder / "state" / "audit" / "000001.jsonl").read_text().splitlines()
+def test_the_audit_log_says_what_was_decided_in_numbers(ran: TinyJob) -> None:
+    lines = (ran.folder / "state" / "audit" / "000001.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     decided = [event for event in events if event["action"] == "egress.decide"]
     assert sum(event["counts"]["allow"] for event in decided) == PEOPLE

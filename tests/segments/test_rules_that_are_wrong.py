@@ -122,33 +122,33 @@ def test_names_with_quotes_cannot_enter_the_catalogue() -> None:
 
 @pytest.mark.parametrize("opening", ["(", "not ", "not (", "age in (", "count(purchase where "])
 def test_deep_nesting_is_refused_in_bounded_time(opening: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     text = opening * (MAX_LENGTH // len(opening) // 2)
     with pytest.raises(RuleError):
         parse(text + "age > 1" + ")" * text.count("("))
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_rule_of_10_megabytes_is_refused_at_once() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(RuleError, match="at most 20,000 characters"):
         parse("age > 1 or " * 1_000_000)
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_the_longest_rule_is_read_in_bounded_time(catalog: Catalog) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     rule = " or ".join(["age > 1"] * (MAX_LENGTH // 11))
     assert check(parse(rule), catalog) == []
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_1000_rules_are_read_and_checked_in_bounded_time(catalog: Catalog) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     for n in range(1000):
         rule = f"age between {n} and {n + 9} and count(purchase where category == 'c{n}', last {n % 90 + 1} days) >= 3"
         assert check(parse(rule), catalog) == []
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 @pytest.mark.slow
