@@ -7,22 +7,18 @@ the largest blocks of a rule first, and another rule with a finer key finds the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from consentry.errors import StopRun
 from consentry.identity.roles import NAMES, ROLES, words
-from consentry.identity.similar_config import SimilarRules
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 
 FEATURES = "identity.staged_feature"
 PAIRS = "identity.staged_pair"
-_KEYS = "identity.staged_key"
-_RAW = "identity.staged_raw_pair"
-STAGED = (FEATURES, PAIRS, _KEYS, _RAW)
+STAGED = (FEATURES, PAIRS)
 
-_PARTS = {
+PARTS = {
     "given": ("given_name", '"given_name"'),
     "given1": ("given_name", 'left("given_name", 1)'),
     "given3": ("given_name", 'left("given_name", 3)'),
@@ -51,15 +47,6 @@ _RULES = (
     "family3 postcode", "family3 birthplace", "family3 street8", "street8 postcode",
     "birthplace year", "birthplace day given1", "city year given1", "postcode year",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What a blocking rule left out for its size: so many keys, on so many records."""
-
-    rule: str
-    keys: int
-    records: int
 
 
 def stage_features(warehouse: Warehouse, columns: Mapping[str, str], query: str) -> tuple[str, ...]:
@@ -96,49 +83,24 @@ def cleaned_sql(columns: Mapping[str, str], query: str) -> tuple[tuple[str, ...]
     return tuple(clean), f"SELECT r, source, {selected} FROM ({query})"
 
 
-def stage_pairs(warehouse: Warehouse, roles: tuple[str, ...], rules: SimilarRules) -> tuple[LeftOut, ...]:
-    """Write the pairs to compare to PAIRS (a < b, each once); return what was left out for its size.
-
-    A rule that would give more pairs than it may is too coarse for this many records: the further beyond, the fewer
-    of its pairs are worth a look, so that it gets its bound times bound / pairs, the smallest blocks first.
-    """
-    records = warehouse.count(FEATURES)
-    warehouse.sql(f"CREATE OR REPLACE TABLE {_RAW} (pair BIGINT)")
-    left_out = []
-    for rule, key in blocking_keys(roles):
-        warehouse.sql(
-            f"CREATE OR REPLACE TABLE {_KEYS} AS WITH keyed AS (SELECT r, {key} AS k FROM {FEATURES}),"
-            " block AS (SELECT k, count(*) AS n FROM keyed WHERE k IS NOT NULL GROUP BY k HAVING n > 1)"
-            " SELECT keyed.r, k, n, n <= $largest AND cost <= $budget * least(1.0, $budget / total) AS used"
-            " FROM keyed JOIN"
-            " (SELECT k, n, sum(pairs) OVER (ORDER BY n) AS cost, sum(pairs) OVER () + 1 AS total FROM"
-            " (SELECT k, n, CASE WHEN n <= $largest THEN n * (n - 1) // 2 ELSE 0 END AS pairs FROM block))"
-            " USING (k)",
-            largest=rules.largest_block,
-            budget=rules.pairs_per_record * records,
-        )
-        warehouse.sql(
-            f"INSERT INTO {_RAW} SELECT (a.r << 32) | b.r FROM {_KEYS} a JOIN {_KEYS} b ON a.k = b.k AND a.r < b.r"
-            " WHERE a.used AND b.used"
-        )
-        found = warehouse.sql(f"SELECT count(DISTINCT k) AS k, count(*) AS n FROM {_KEYS} WHERE NOT used").to_pylist()
-        if found[0]["k"]:
-            left_out.append(LeftOut(rule, found[0]["k"], found[0]["n"]))
-    warehouse.sql(
-        f"CREATE OR REPLACE TABLE {PAIRS} AS SELECT pair >> 32 AS a, pair & 4294967295 AS b"
-        f" FROM (SELECT DISTINCT pair FROM {_RAW})"
-    )
-    warehouse.drop(_RAW)
-    warehouse.drop(_KEYS)
-    return tuple(left_out)
+def staged_roles(warehouse: Warehouse) -> tuple[str, ...]:
+    """Return the meanings of which FEATURES has a column."""
+    return tuple(name for name in warehouse.columns(FEATURES) if name in ROLES)
 
 
-def blocking_keys(roles: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield each blocking rule that these meanings allow, and the SQL of its key, null where a part is missing."""
+def blocking_rules(roles: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each blocking rule that these meanings allow, and its parts."""
+    there = set(roles)
     for rule in _RULES:
-        parts = rule.split()
-        if all(_PARTS[part][0] in roles for part in parts):
-            yield rule, " || chr(31) || ".join(_PARTS[part][1] for part in parts)
+        parts = tuple(rule.split())
+        if all(PARTS[part][0] in there for part in parts):
+            yield rule, parts
+
+
+def blocking_keys(roles: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each blocking rule that these meanings allow, and the SQL of its key, null where a part is missing."""
+    for rule, parts in blocking_rules(roles):
+        yield rule, " || chr(31) || ".join(PARTS[part][1] for part in parts)
 
 
 def _cleaned(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:

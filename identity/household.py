@@ -10,7 +10,8 @@ from __future__ import annotations
 from consentry.identity.roles import DAY_MONTH
 
 NOBODY, NOTHING, APART = 0, 1, 2
-_SHARED = ("street_address", "phone")
+SHARED = ("street_address", "phone")
+NEIGHBOURS = ("family_name", "postcode")
 # Jaro-Winkler: spellings of one name lie above the first, two names below the second; between them both are.
 _ONE_NAME, _TWO_NAMES = 0.9, 0.85
 
@@ -21,7 +22,7 @@ def household_sql(columns: set[str]) -> str:
     columns: those of the features; the SQL is over COLUMN_l and COLUMN_r. Twins are born on one day, but so is one
     person under two names: such a pair says nothing. Swapped names and short forms are no other name.
     """
-    shared = [f'coalesce("{name}_l" = "{name}_r", false)' for name in _SHARED if name in columns]
+    shared = [f'coalesce("{name}_l" = "{name}_r", false)' for name in SHARED if name in columns]
     if "given_name" not in columns or not shared:
         return str(NOBODY)
     named, other = _alike(columns), _other(columns)
@@ -42,9 +43,10 @@ def household_sql(columns: set[str]) -> str:
 
 
 def _neighbours(columns: set[str]) -> str:
-    if not {"family_name", "postcode"} <= columns:
+    if not set(NEIGHBOURS) <= columns:
         return "false"
-    return 'coalesce("family_name_l" = "family_name_r" AND "postcode_l" = "postcode_r", false)'
+    both = " AND ".join(f'"{name}_l" = "{name}_r"' for name in NEIGHBOURS)
+    return f"coalesce({both}, false)"
 
 
 def _similar(least: float) -> str:

@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from consentry.errors import ConfigError
-from consentry.identity.candidates import FEATURES, PAIRS, LeftOut, stage_features, stage_pairs
+from consentry.identity.blocks import LeftOut
+from consentry.identity.candidates import FEATURES, stage_features
 from consentry.identity.codes import Ints
+from consentry.identity.compare import compare
 from consentry.identity.linkage import Guards, Pairs, cluster
 from consentry.identity.model import Model, load, people
 from consentry.identity.roles import COLUMNS
-from consentry.identity.score import fit_prior, least_bits, probability, score
+from consentry.identity.score import fit_prior, probability
 from consentry.identity.similar_config import SimilarRules
 from consentry.identity.strangers import fit_strangers
 from consentry.model.names import did_you_mean, quoted
@@ -37,7 +39,7 @@ class Evidence:
 
 
 def evidence(warehouse: Warehouse, rules: SimilarRules, columns: Mapping[str, str], query: str) -> Evidence:
-    """Compare the records of a query (r BIGINT below 2**31, source, and the columns) and score the pairs.
+    """Compare the records of a query (r, from 0 without gaps, source, and the columns) and score the pairs.
 
     columns: for each meaning (roles.COLUMNS) the column that has it. The features stay in the warehouse, as
     identity.staged_feature, for whoever explains a pair.
@@ -47,20 +49,17 @@ def evidence(warehouse: Warehouse, rules: SimilarRules, columns: Mapping[str, st
     model = _model(rules, roles)
     if not model.is_fitted:
         model = fit_strangers(warehouse, model)
-    left_out = stage_pairs(warehouse, roles, rules)
-    records = warehouse.count(FEATURES)
-    compared = warehouse.count(PAIRS)
-    scored = score(warehouse, model, least=least_bits(records))
-    prior = model.prior if rules.model and model.prior else fit_prior(scored.weight, records)
-    warehouse.drop(PAIRS)
+    compared = compare(warehouse, model, rules)
+    scored = compared.scored
+    prior = model.prior if rules.model and model.prior else fit_prior(scored.weight, warehouse.count(FEATURES))
     chance = np.where(scored.household > 0, 0.0, probability(scored.weight, prior))
     two = scored.household == 2
     return Evidence(
         pairs=Pairs(scored.left, scored.right, chance),
         household=np.stack([scored.left[two], scored.right[two]], axis=1),
         model=_with_prior(model, prior),
-        left_out=left_out,
-        compared=compared,
+        left_out=compared.left_out,
+        compared=compared.pairs,
     )
 
 

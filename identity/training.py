@@ -18,9 +18,10 @@ from splink.backends.duckdb import DuckDBAPI
 from splink.internals.exceptions import EMTrainingException
 
 from consentry.errors import StopRun
-from consentry.identity.candidates import FEATURES, PAIRS, stage_features, stage_pairs
+from consentry.identity.candidates import FEATURES, stage_features
+from consentry.identity.compare import compare
 from consentry.identity.model import Comparison, Level, Model, people, read_settings
-from consentry.identity.score import fit_prior, least_bits, score
+from consentry.identity.score import fit_prior
 from consentry.identity.similar_config import SimilarRules
 from consentry.identity.strangers import fit_strangers
 from consentry.model.names import quoted
@@ -60,9 +61,7 @@ def train(
     passes = tuple(_maximise(linker, roles, seed))
     found = read_settings(linker.misc.save_model_to_json(), version=f"trained-{seed}")
     model = _completed(found, default)
-    stage_pairs(warehouse, roles, rules)
-    prior = fit_prior(score(warehouse, model, least=least_bits(records)).weight, records)
-    warehouse.drop(PAIRS)
+    prior = fit_prior(compare(warehouse, model, rules).scored.weight, records)
     return Trained(replace(model, prior=prior), records, passes)
 
 
