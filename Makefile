@@ -17,10 +17,10 @@ demo: $(STAMP)
 	$(BIN)/consentry demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
 
 # The vendors' own packages, which some tests compare our requests with.
 reference: $(STAMP)

@@ -10,7 +10,6 @@ from consentry.identity.candidates import STAGED
 from consentry.identity.likeness import RECORDS, stage_customers
 from consentry.identity.model import save
 from consentry.identity.similar_config import SimilarRules
-from consentry.identity.training import train
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.stewarding import stewarding
 
@@ -23,6 +22,8 @@ def train_model(loaded: Loaded, *, seed: int, out: Path | None = None) -> dict[s
 
     Raises ConfigError when the job has not run, and when the file is there already.
     """
+    from consentry.identity.training import train
+
     path = out or loaded.state / MODEL
     if path.exists():
         raise ConfigError(

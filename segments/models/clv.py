@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
 
 from consentry.errors import StopRun
@@ -162,6 +161,8 @@ def _least(loss: Callable[[Column], float], start: Column) -> Column:
 
 
 def _searched(loss: Callable[[Column], float], start: Column) -> Column | None:
+    from scipy.optimize import minimize
+
     with np.errstate(all="ignore"):
         found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4_000, "xatol": 1e-9, "fatol": 1e-12})
     settled = found.success and np.isfinite(found.x).all() and np.abs(found.x).max() < _FAR

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from consentry.errors import StopRun
 from consentry.segments.models.asof import Observed
@@ -96,6 +95,8 @@ def _renamed(made: Clustering, now: Sequence[str | None], then: Sequence[str | N
     for a, b in zip(now, then, strict=True):
         if a is not None and b is not None:
             table[new.index(a), old.index(b)] += 1
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(-table)
     names = {new[r]: old[c] for r, c in zip(rows, columns, strict=True) if table[r, c] > 0}
     free = (f"c{n}" for n in range(1, len(new) + len(old) + 1) if f"c{n}" not in old)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from consentry.segments.bits import Column, Mask
 
@@ -21,7 +20,9 @@ def roc_auc(happened: Mask, score: Column) -> float:
     negatives = len(happened) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = stats.rankdata(score)
+    from scipy.stats import rankdata
+
+    ranks = rankdata(score)
     return float((ranks[happened].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from consentry.segments.bits import Column
 from consentry.segments.models.asof import Observed
@@ -47,5 +46,7 @@ def correlation(left: Column, right: Column, method: Literal["pearson", "spearma
     if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
         return None
     if method == "spearman":
-        left, right = stats.rankdata(left), stats.rankdata(right)
+        from scipy.stats import rankdata
+
+        left, right = rankdata(left), rankdata(right)
     return float(np.corrcoef(left, right)[0, 1])

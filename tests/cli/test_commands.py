@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,13 @@ def test_every_command_has_help(cli: Cli) -> None:
         code, out, _ = cli(command, "--help")
         assert code == 0
         assert "Usage" in out
+
+
+def test_a_command_line_begins_without_what_only_models_need() -> None:
+    heavy = {"scipy.stats", "scipy.optimize", "splink", "sklearn", "skops"}
+    code = "import sys, consentry.cli; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "consentry.pipeline.run" in found and heavy & set(found) == set()
 
 
 def test_version(cli: Cli) -> None:
