@@ -23,7 +23,7 @@ from consentry.consent.gate import Gate
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.policy import read_policy
-from consentry.delivery import Sync, compare, deliver
+from consentry.delivery import Sync, compare, deadletters, deliver
 from consentry.delivery.diff import difference
 from consentry.delivery.tables import make_tables
 from consentry.segments import membership
@@ -192,6 +192,7 @@ def ledger(folder: str, memberships: str) -> dict[str, Any]:
         " 'email' AS identifiers FROM identity.golden"
     )
     world.join(0, people)
+    deadletters.stage(warehouse, world.store, world.sync.name)
     compare.stage(warehouse, world.gate, world.sync)
     warehouse.sql(
         "INSERT INTO identity.payload SELECT 'bench', person_id, fingerprint, md5(CAST(person_id AS TEXT))"
@@ -203,11 +204,12 @@ def ledger(folder: str, memberships: str) -> dict[str, Any]:
     )
     world.leave(0, people // 400)
     world.change(people // 100, people // 100 + people // 200)
-    warehouse.sql(
-        f"DELETE FROM delivery.ack WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
-        first=people // 400,
-        last=people // 200,
-    )
+    for table in ("delivery.ack", "identity.payload"):
+        warehouse.sql(
+            f"DELETE FROM {table} WHERE person_id IN (SELECT {_PERSON} FROM range($first, $last) r(i))",
+            first=people // 400,
+            last=people // 200,
+        )
     world.close()
     return {}
 

@@ -12,12 +12,13 @@ from consentry.delivery.payloads import fingerprints, version
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 
-# Who is in the audience, or perhaps is.
-_HELD = (
-    "SELECT coalesce(a.person_id, u.person_id) AS person_id, a.payload_hash,"
-    " coalesce(a.remote_id, u.remote_id) AS remote_id, u.person_id IS NOT NULL AS unsure"
-    " FROM (SELECT person_id, payload_hash, remote_id FROM delivery.ack WHERE sync = $sync) a"
-    " FULL JOIN (SELECT person_id, remote_id FROM delivery.unsure WHERE sync = $sync) u ON u.person_id = a.person_id"
+_ACK = "(SELECT person_id, payload_hash, remote_id FROM delivery.ack WHERE sync = $sync)"
+_UNSURE = "(SELECT person_id, remote_id FROM delivery.unsure WHERE sync = $sync)"
+_PAYLOAD = "(SELECT person_id, payload_hash, fingerprint FROM identity.payload WHERE target = $sync)"
+# From what record each acknowledged payload was made; of others than the one remembered nobody knows.
+_MADE_FROM = (
+    "(SELECT a.person_id, CASE WHEN p.payload_hash = a.payload_hash THEN p.fingerprint END AS fingerprint"
+    f" FROM {_ACK} a LEFT JOIN {_PAYLOAD} p ON p.person_id = a.person_id)"
 )
 
 
@@ -31,24 +32,36 @@ def stage(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
     """
     _stage_desired(warehouse, gate, sync)
     _stage_moved(warehouse, sync)
+    _stage_namesakes(warehouse, sync)
+    of_these = "SEMI JOIN delivery.moved v ON v.person_id = x.person_id"
     warehouse.sql(
-        f"CREATE OR REPLACE TABLE delivery.held AS SELECT h.* FROM ({_HELD}) h"
-        " SEMI JOIN delivery.moved v ON v.person_id = h.person_id",
+        "CREATE OR REPLACE TABLE delivery.held AS SELECT coalesce(a.person_id, u.person_id) AS person_id,"
+        " a.payload_hash, coalesce(a.remote_id, u.remote_id) AS remote_id, u.person_id IS NOT NULL AS unsure"
+        f" FROM (SELECT x.* FROM {_ACK} x {of_these}) a"
+        f" FULL JOIN (SELECT x.* FROM {_UNSURE} x {of_these}) u ON u.person_id = a.person_id",
         sync=sync.name,
     )
 
 
 def _stage_desired(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
+    # Neither ids nor hashes can be compressed: to try takes longer than to write them.
+    person, fingerprint = (
+        f"{name} USING COMPRESSION uncompressed" for name in (f"person_id {PERSON}", "fingerprint UBIGINT")
+    )
+    warehouse.sql(f"CREATE OR REPLACE TABLE delivery.member ({person})")
+    warehouse.sql(f"CREATE OR REPLACE TABLE delivery.desired ({person}, {fingerprint})")
     warehouse.sql(
-        f"CREATE OR REPLACE TABLE delivery.member AS SELECT CAST(m.person_id AS {PERSON}) AS person_id"
-        " FROM segment.membership m WHERE m.segment = $segment",
+        f"INSERT INTO delivery.member SELECT CAST(m.person_id AS {PERSON}) FROM segment.membership m"
+        " WHERE m.segment = $segment",
         segment=sync.segment,
     )
     signals = bool(gate.policy.destinations[sync.destination].signals)
     warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.desired AS SELECT f.person_id, f.fingerprint"
+        "INSERT INTO delivery.desired SELECT f.person_id, f.fingerprint"
         f" FROM ({fingerprints(warehouse, signals=signals)}) f JOIN delivery.member m ON m.person_id = f.person_id"
-        " ANTI JOIN (SELECT person_id FROM segment.holdout WHERE segment = $segment) h ON h.person_id = m.person_id",
+        # As numbers: otherwise everybody's id is written out to be compared.
+        f" ANTI JOIN (SELECT CAST(person_id AS {PERSON}) AS person_id FROM segment.holdout WHERE segment = $segment) h"
+        " ON h.person_id = m.person_id",
         segment=sync.segment,
         target=sync.name,
         version=version(gate, sync.target()),
@@ -56,22 +69,44 @@ def _stage_desired(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
 
 
 def _stage_moved(warehouse: Warehouse, sync: Sync) -> None:
+    """Find whose record is not the one that the acknowledged payload was made from, and look at the others open."""
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE delivery.open AS SELECT CAST(person_id AS {PERSON}) AS person_id FROM delivery.letter"
+        f" UNION SELECT person_id FROM {_UNSURE}",
+        sync=sync.name,
+    )
+    not_open = "ANTI JOIN delivery.open o ON o.person_id = x.person_id"
+    made_from = _PAYLOAD if _remembers_all(warehouse, sync, not_open) else _MADE_FROM
     warehouse.sql(
         "CREATE OR REPLACE TABLE delivery.moved AS"
         " SELECT coalesce(d.person_id, h.person_id) AS person_id, d.person_id IS NOT NULL AS desired"
-        " FROM delivery.desired d FULL JOIN (SELECT h.person_id,"
-        "   CASE WHEN NOT h.unsure AND p.payload_hash = h.payload_hash THEN p.fingerprint END AS fingerprint"
-        f"  FROM ({_HELD}) h LEFT JOIN"
-        "   (SELECT person_id, payload_hash, fingerprint FROM identity.payload WHERE target = $sync) p"
-        "   ON p.person_id = h.person_id) h ON h.person_id = d.person_id"
-        " WHERE h.person_id IS NULL OR d.person_id IS NULL OR h.fingerprint IS DISTINCT FROM d.fingerprint",
+        f" FROM (SELECT x.* FROM delivery.desired x {not_open}) d"
+        f" FULL JOIN (SELECT x.* FROM {made_from} x {not_open}) h ON h.person_id = d.person_id"
+        " WHERE d.fingerprint IS DISTINCT FROM h.fingerprint OR h.person_id IS NULL OR d.person_id IS NULL",
         sync=sync.name,
     )
-    # Whoever is held and does not stay has moved: who is left stays, and is desired.
     warehouse.sql(
-        "INSERT INTO delivery.moved SELECT a.person_id, true FROM delivery.ack a WHERE a.sync = $sync"
-        f" AND a.remote_id IN (SELECT h.remote_id FROM ({_HELD}) h"
-        "   JOIN delivery.moved v ON v.person_id = h.person_id AND NOT v.desired)"
+        "INSERT INTO delivery.moved SELECT o.person_id, d.person_id IS NOT NULL"
+        " FROM delivery.open o LEFT JOIN delivery.desired d ON d.person_id = o.person_id"
+    )
+
+
+def _remembers_all(warehouse: Warehouse, sync: Sync, not_open: str) -> bool:
+    """Tell whether exactly the acknowledged payloads are remembered, which spares joining millions to find out.
+
+    Sets are compared by their size and by the exclusive or of their hashes, of 64 bits.
+    """
+    names = "SELECT count(*) AS n, bit_xor(hash(x.person_id, x.payload_hash)) AS content FROM"
+    found = warehouse.sql(f"{names} {_ACK} x {not_open} UNION {names} {_PAYLOAD} x {not_open}", sync=sync.name)
+    return len(found) == 1
+
+
+def _stage_namesakes(warehouse: Warehouse, sync: Sync) -> None:
+    # Whoever is held and does not stay has moved: who is left stays, and is desired.
+    go = "SEMI JOIN delivery.moved v ON v.person_id = x.person_id AND NOT v.desired"
+    warehouse.sql(
+        f"INSERT INTO delivery.moved SELECT a.person_id, true FROM {_ACK} a WHERE a.remote_id IN"
+        f" (SELECT x.remote_id FROM {_ACK} x {go} UNION SELECT x.remote_id FROM {_UNSURE} x {go})"
         " AND a.person_id NOT IN (SELECT v.person_id FROM delivery.moved v)",
         sync=sync.name,
     )

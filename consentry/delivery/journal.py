@@ -250,15 +250,22 @@ def _names(connection: sa.Connection, mine: sa.ColumnElement[bool]) -> Iterator[
 
 # Of a row without an answer, or with none yet, nobody knows what became.
 _OUTCOME = sa.func.coalesce(sa.func.nullif(delivery_row.c.outcome, "pending"), "unknown")
+_PLACES = ("delivery.ack", "delivery.unsure")
 _SETTLED = "a.outcome IN ('ok', 'skipped')"
+_OUT = f"(SELECT a.person_id, a.remote_id FROM delivery.answer a WHERE a.operation = 'remove' AND {_SETTLED})"
+
+
+def _out_of(table: str) -> str:
+    """Return the query for who is out of the audience: whoever else stood for the same profile there is out as well."""
+    return (
+        f"SELECT CAST(o.person_id AS {PERSON}) FROM {_OUT} o UNION SELECT t.person_id FROM {table} t"
+        f" WHERE t.sync = $sync AND t.remote_id IN (SELECT o.remote_id FROM {_OUT} o)"
+    )
+
+
 _FOLD = (
-    # Out of the audience: whoever else stood for the same profile there is out as well.
-    *(
-        f"DELETE FROM delivery.{table} t WHERE t.sync = $sync AND EXISTS (SELECT 1 FROM delivery.answer a"
-        f" WHERE a.operation = 'remove' AND {_SETTLED} AND {same})"
-        for table in ("ack", "unsure")
-        for same in ("a.person_id = t.person_id", "a.remote_id = t.remote_id")
-    ),
+    f"DELETE FROM identity.payload WHERE target = $sync AND person_id IN ({_out_of('delivery.ack')})",
+    *(f"DELETE FROM {table} WHERE sync = $sync AND person_id IN ({_out_of(table)})" for table in _PLACES),
     f"DELETE FROM delivery.known WHERE sync = $sync AND person_id IN"
     f" (SELECT CAST(a.person_id AS {PERSON}) FROM delivery.answer a WHERE a.operation = 'remove' AND {_SETTLED}"
     f" UNION SELECT CAST(n.person_id AS {PERSON}) FROM delivery.named n)",
@@ -286,6 +293,6 @@ def release(warehouse: Warehouse, sync: str) -> None:
     """Let go of the lines of people who are gone, whose profile there another person of ours now stands for."""
     gone = "(SELECT t.person_id FROM delivery.todo t WHERE t.sync = $sync AND t.operation = 'release')"
     with warehouse.transaction():
-        for table in LEDGER:
-            warehouse.sql(f"DELETE FROM delivery.{table} WHERE sync = $sync AND person_id IN {gone}", sync=sync)
+        for table, named in LEDGER.items():
+            warehouse.sql(f"DELETE FROM {table} WHERE {named} = $sync AND person_id IN {gone}", sync=sync)
         warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync AND operation = 'release'", sync=sync)

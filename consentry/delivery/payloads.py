@@ -91,9 +91,10 @@ def fingerprints(warehouse: Warehouse, *, signals: bool) -> str:
         " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
         " WHERE allow AND starts_with(target, $target || '/') GROUP BY person_id) o ON o.person_id = d.person_id"
     )
+    # Materialised, because the planner would take every column of everybody through the joins, and hash them after.
     return (
-        "SELECT g.person_id, hash(d.decided, g.content) AS fingerprint"
-        f" FROM (SELECT person_id, hash({columns}) AS content FROM identity.golden) g JOIN ("
+        f"WITH g AS MATERIALIZED (SELECT person_id, hash({columns}) AS content FROM identity.golden)"
+        " SELECT g.person_id, hash(d.decided, g.content) AS fingerprint FROM g JOIN ("
         f"SELECT d.person_id, hash($version, d.identifiers{', o.granted' if signals else ''}) AS decided"
         f" FROM ops.decision d{granted if signals else ''}"
         " WHERE d.target = $target AND d.allow) d ON d.person_id = g.person_id"

@@ -4,8 +4,8 @@
 whether the destination took the last thing sent: they may be in the audience or not, and are sent again or
 taken out, never forgotten. `delivery.known` holds, sealed, what people were sent under, for destinations that give
 them no name of their own. `delivery.todo` is the difference last worked out.
-`identity.payload` remembers which payload hash a golden record had, so that only records that changed are
-hashed again; it names contents of golden records and therefore lies in the restricted zone with them.
+`identity.payload` remembers from which golden record each acknowledged payload was made, so that only records that
+changed are hashed again; it names contents of golden records and therefore lies in the restricted zone with them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _TABLES = {
     "segment.hold": "segment TEXT, code TEXT, sentence TEXT",
 }
 
-# What is known of a person at a destination; all of it goes when the person is out.
-LEDGER = ("ack", "unsure", "known")
+# What is known of a person at a destination, and which column names the sync; all of it goes when the person is out.
+LEDGER = {"delivery.ack": "sync", "delivery.unsure": "sync", "delivery.known": "sync", "identity.payload": "target"}
 
 
 def make_tables(warehouse: Warehouse) -> None:
@@ -49,13 +49,13 @@ def forget(warehouse: Warehouse, sync: str, people: Iterable[str]) -> None:
     if not gone:
         return
     with warehouse.transaction():
-        for table in LEDGER:
+        for table, named in LEDGER.items():
             those = f"person_id IN (SELECT unnest($gone::{PERSON}[]))"
-            warehouse.sql(f"DELETE FROM delivery.{table} WHERE sync = $sync AND {those}", sync=sync, gone=gone)
+            warehouse.sql(f"DELETE FROM {table} WHERE {named} = $sync AND {those}", sync=sync, gone=gone)
 
 
 def forget_everybody(warehouse: Warehouse, sync: str) -> None:
     """Let the ledger go of everybody: the destination has no such audience any more."""
     with warehouse.transaction():
-        for table in LEDGER:
-            warehouse.sql(f"DELETE FROM delivery.{table} WHERE sync = $sync", sync=sync)
+        for table, named in LEDGER.items():
+            warehouse.sql(f"DELETE FROM {table} WHERE {named} = $sync", sync=sync)

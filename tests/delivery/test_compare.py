@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from consentry.delivery import deadletters
 from consentry.delivery.diff import UNPROVEN, difference
+from consentry.testing.memory import Memory, MemoryConfig
 from consentry.warehouse import DuckDBWarehouse
 from consentry.warehouse.people import make_table
 
@@ -182,6 +183,36 @@ def _remember(world: World, people: list[str]) -> None:
     rest: dict[str, Any] = {"rest": [person(n) for n in PEOPLE if person(n) not in people]}
     world.warehouse.sql("DELETE FROM identity.payload WHERE person_id IN (SELECT unnest($rest::UUID[]))", **rest)
     world.warehouse.sql("DELETE FROM delivery.todo")
+
+
+def test_what_is_remembered_of_the_acknowledged_spares_work_and_changes_nothing(tmp_path: Path) -> None:
+    made = World(tmp_path, warehouse=DuckDBWarehouse(threads=1))
+    made.fill(range(12))
+    memory = Memory(MemoryConfig())
+    made.run(memory)
+    made.leave([0])
+    made.run(memory)
+    remembered = "SELECT person_id, payload_hash FROM identity.payload ORDER BY 1"
+    acknowledged = made.warehouse.sql("SELECT person_id, payload_hash FROM delivery.ack ORDER BY 1")
+    assert made.warehouse.sql(remembered) == acknowledged and acknowledged.num_rows == 11
+    made.leave([1, 2])
+    made.change([3, 4], "gold")
+    made.withdraw([5])
+    made.fill([12, 13])
+    made.decide()
+    found = [_todo(made)]
+    for forgotten in ("person_id = (SELECT max(person_id) FROM delivery.ack)", "true"):
+        made.warehouse.sql(f"DELETE FROM identity.payload WHERE {forgotten}")
+        found.append(_todo(made))
+    assert found[0] == found[1] == found[2]
+    assert sorted(operation for _, operation, _, _ in found[0]) == ["add"] * 2 + ["change"] * 2 + ["remove"] * 3
+    made.close()
+
+
+def _todo(world: World) -> list[tuple[str, str, str, str]]:
+    difference(world.warehouse, world.store, world.gate, sync())
+    rows = world.warehouse.sql("SELECT person_id, operation, cause, payload_hash FROM delivery.todo ORDER BY 1")
+    return [tuple(row.values()) for row in rows.to_pylist()]
 
 
 def test_ids_that_an_earlier_version_kept_as_text_become_numbers(tmp_path: Path) -> None:
