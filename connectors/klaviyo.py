@@ -24,7 +24,7 @@ from consentry.connectors.http import BaseUrl, HttpClient, HttpFailed, failing_a
 from consentry.connectors.http_destination import Outcomes, accounted
 from consentry.connectors.klaviyo_import import ImportJob, job_id, matches
 from consentry.connectors.klaviyo_opt_outs import opt_outs
-from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity, profile
+from consentry.connectors.klaviyo_profile import IDENTIFIERS, Key, identity, profile
 from consentry.connectors.quota import Limit
 from consentry.connectors.versions import ApiVersion
 from consentry.errors import ConsentryError, DestinationFailed
@@ -120,7 +120,7 @@ class Klaviyo:
     def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
         """Say what an import job did with its profiles: each is Ok with the profile's id once it is over."""
         with failing_as(DestinationFailed):
-            return ImportJob(self.http, job, self._pages).outcomes([profile(row) for row in batch.rows])
+            return ImportJob(self.http, job, self._pages, self._known).outcomes([profile(row) for row in batch.rows])
 
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Take the people off the list; one whom Klaviyo does not know is off it already."""
@@ -189,15 +189,20 @@ class Klaviyo:
     def _ids(self, rows: Sequence[Row]) -> list[str | None]:
         """Return the profile id of each row: the one it brings, else the one that Klaviyo has for it."""
         keys = [None if row.remote_id else identity(profile(row)["attributes"]) for row in rows]
-        known: dict[tuple[str, str], str] = {}
+        known = self._known([key for key in keys if key])
+        return [row.remote_id or (known.get(key) if key else None) for row, key in zip(rows, keys, strict=True)]
+
+    def _known(self, keys: Collection[Key]) -> dict[Key, str]:
+        """Return the ids of the profiles that Klaviyo has by some identifiers, a hundred a call."""
+        known: dict[Key, str] = {}
         for name in IDENTIFIERS:
-            values = [key[1] for key in keys if key and key[0] == name]
+            values = [value for kind, value in keys if kind == name]
             for first in range(0, len(values), FILTER_MAX):
                 wanted = json.dumps(values[first : first + FILTER_MAX], ensure_ascii=False)
                 params = {"filter": f"any({name},{wanted})", "fields[profile]": name, "page[size]": "100"}
                 for page in self._pages("/api/profiles", params, "profiles"):
                     known |= {found: item["id"] for item in page if (found := identity(item["attributes"]))}
-        return [row.remote_id or (known.get(key) if key else None) for row, key in zip(rows, keys, strict=True)]
+        return known
 
     def _take_off(self, audience: str, ids: Sequence[str]) -> None:
         """Remove profiles from the list; one that is gone is cut out by halving, for it fails the others."""

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from consentry.connectors.base import Ok, Outcome, Rejected, Retry, Unknown
 from consentry.connectors.http import Answer, HttpClient, HttpFailed
-from consentry.connectors.klaviyo_profile import IDENTIFIERS, identity
+from consentry.connectors.klaviyo_profile import IDENTIFIERS, Key, identity
 from consentry.errors import DestinationFailed
 
 Pages = Callable[[str, Mapping[str, str], str], Iterator[list[dict[str, Any]]]]
+Known = Callable[[Collection[Key]], dict[Key, str]]
 _PLACE = re.compile(r"/data/attributes/profiles/data/(\d+)(?:/attributes/([a-z_]+))?")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _RETRY_SECONDS = 60.0
 
 
 class ImportJob:
-    """One job that Klaviyo accepted."""
+    """One job that Klaviyo accepted. known: looks profiles up by their identifiers."""
 
-    def __init__(self, http: HttpClient, job: str, pages: Pages) -> None:
-        self._http, self._pages = http, pages
+    def __init__(self, http: HttpClient, job: str, pages: Pages, known: Known) -> None:
+        self._http, self._pages, self._known = http, pages, known
         self._path = f"/api/profile-bulk-import-jobs/{quote(job, safe='')}"
 
     def outcomes(self, profiles: Sequence[Mapping[str, Any]]) -> list[Outcome] | None:
@@ -38,7 +39,9 @@ class ImportJob:
         if status not in ("complete", "cancelled"):
             return None
         refused = self._refused(profiles) if status == "cancelled" or about.get("failed_count") != 0 else {}
-        ids = self._ids(profiles, refused)
+        strangers = (made for place, made in enumerate(profiles) if place not in refused and not made.get("id"))
+        wanted = [key for made in strangers if (key := identity(made["attributes"]))]
+        ids = self._ids(wanted, all_taken=status == "complete" and len(refused) == (about.get("failed_count") or 0))
         missing: Outcome = Retry(_RETRY_SECONDS) if status == "cancelled" else Unknown()
         found: list[Outcome] = []
         for place, made in enumerate(profiles):
@@ -71,20 +74,24 @@ class ImportJob:
                     refused[place] = Rejected(code if _CODE.fullmatch(code) else "import_error", field)
         return refused
 
-    def _ids(self, profiles: Sequence[Mapping[str, Any]], refused: Mapping[int, Outcome]) -> dict[tuple[str, str], str]:
-        """Learn the ids of the profiles that brought none; costs a call a hundred, so only where they are needed."""
-        if all(made.get("id") or place in refused for place, made in enumerate(profiles)):
-            return {}
+    def _ids(self, wanted: Collection[Key], *, all_taken: bool) -> dict[Key, str]:
+        """Learn the ids of the profiles that brought none, a hundred a call.
+
+        all_taken: whether all of them are known to be imported. Looking them up by value is five times faster then
+        than reading the job's own list (750 calls a minute, and 150), which is asked where that says too little.
+        """
+        ids = self._known(wanted) if all_taken else {}
+        missing = {key for key in wanted if key not in ids}
+        if not missing:
+            return ids
         params = {"fields[profile]": ",".join(IDENTIFIERS), "page[size]": "100"}
-        wanted = {identity(made["attributes"]) for made in profiles}
-        ids: dict[tuple[str, str], str] = {}
         for page in self._pages(f"{self._path}/profiles", params, "import_profiles"):
             for item in page:
                 attributes = item.get("attributes") or {}
                 # A profile may be known by more than what the row named it by.
                 for name in IDENTIFIERS:
                     key = identity({name: attributes.get(name)})
-                    if key in wanted and key is not None:
+                    if key in missing and key is not None:
                         ids[key] = item["id"]
         return ids
 

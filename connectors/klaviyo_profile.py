@@ -9,6 +9,8 @@ from consentry.model.batch import Row
 
 # By what Klaviyo knows a person, best first (profiles.json, ProfileUpsertQueryResourceObject).
 IDENTIFIERS = ("email", "phone_number", "external_id")
+# The name of an identifier, and its value without case.
+Key = tuple[str, str]
 _ALSO_CALLED = {"phone": "phone_number"}
 _ATTRIBUTES = frozenset({"first_name", "last_name", "organization", "locale", "title", "image"})
 _LOCATION = frozenset(
@@ -33,8 +35,8 @@ def profile(row: Row) -> dict[str, Any]:
     return made | ({"id": row.remote_id} if row.remote_id else {})
 
 
-def identity(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return by what Klaviyo would know a profile: the identifier's name, and its value without case."""
+def identity(attributes: Mapping[str, Any]) -> Key | None:
+    """Return by what Klaviyo would know a profile."""
     for name in IDENTIFIERS:
         value = attributes.get(name)
         if isinstance(value, str) and value:

@@ -68,6 +68,24 @@ def test_each_outcome_belongs_to_its_row(sandbox: Sandbox, klaviyo: Klaviyo, lis
         assert sandbox.klaviyo.account.profiles[outcome.remote_id].value("email") == f"person{number}@example.com"
 
 
+def test_the_ids_of_a_job_that_took_all_come_from_the_faster_look_up_and_others_from_the_job(
+    sandbox: Sandbox, klaviyo: Klaviyo, list_id: str
+) -> None:
+    def asked() -> set[str]:
+        paths = {seen.path.removeprefix("/klaviyo") for seen in sandbox.requests if seen.method == "GET"}
+        return {path for path in paths if path.endswith("/profiles")}
+
+    through(klaviyo, _batch(list_id, *(_row(n) for n in range(3))))
+    assert asked() == {"/api/profiles"}
+    # One whom the look-up does not find, for Klaviyo put another profile in its place.
+    with sandbox.klaviyo.lock:
+        sandbox.klaviyo.account.put({"email": "old@example.com", "external_id": "n4"})
+    row = Row("p4", {"external_id": "N4"}, {})
+    (outcome,) = through(klaviyo, _batch(list_id, row))
+    assert outcome == Unknown() or isinstance(outcome, Ok)
+    assert any("profile-bulk-import-jobs" in path for path in asked())
+
+
 def test_trap_3_a_row_refused_in_a_job_is_rejected_with_its_code_and_the_others_are_taken(
     sandbox: Sandbox, klaviyo: Klaviyo, list_id: str
 ) -> None:

@@ -17,7 +17,14 @@ from starlette.responses import Response
 from consentry.testing.sandbox import klaviyo_checks as checks
 from consentry.testing.sandbox import klaviyo_query as query
 from consentry.testing.sandbox.faults import Fault
-from consentry.testing.sandbox.klaviyo_state import Account, AudienceList, ImportJob, Profile, check_attributes
+from consentry.testing.sandbox.klaviyo_state import (
+    IDENTIFIERS,
+    Account,
+    AudienceList,
+    ImportJob,
+    Profile,
+    check_attributes,
+)
 from consentry.testing.sandbox.limits import Limit, Window, whole_seconds
 from consentry.testing.sandbox.vendor import Call, Handler, Json, Operation, Refused, Vendor
 
@@ -111,7 +118,8 @@ class Klaviyo(Vendor):
 
     def list_profiles(self, call: Call) -> Response:
         """GET profiles: 20 a page and 100 at most (profiles.json:477)."""
-        found = list(self.account.profiles.values())
+        named = query.named(call.query("filter"), IDENTIFIERS)
+        found = list(self.account.profiles.values()) if named is None else self.account.found(*named)
         found = query.chosen(found, call.query("filter"), query.PROFILE_FILTERS, Profile.value)
         found = query.ordered(found, call.query("sort"), query.PROFILE_SORTS, Profile.value)
         return self._profile_page(call, found)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -61,6 +61,18 @@ def _parts(text: str) -> list[str]:
             parts.append(text[begin:place])
             begin = place + 1
     return [part for part in [*parts, text[begin:]] if part]
+
+
+def named(text: str, fields: Collection[str]) -> tuple[str, list[str]] | None:
+    """Return the field and the values of a filter that asks for these values of one of the fields and no more."""
+    match = _ONE.fullmatch(text)
+    if match is None or match["operator"] not in _EXACT or match["field"] not in fields:
+        return None
+    try:
+        wanted = json.loads(match["value"])
+    except ValueError:
+        return None
+    return match["field"], [str(one) for one in (wanted if isinstance(wanted, list) else [wanted])]
 
 
 def _condition(part: str, allowed: Allowed) -> tuple[str, Callable[[Any], bool]]:

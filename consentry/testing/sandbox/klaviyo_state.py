@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,6 +183,11 @@ class Account:
             return self.profiles.get(profile_id)
         keys = [(name, str(attributes[name]).lower()) for name in IDENTIFIERS if attributes.get(name)]
         return next((self.profiles[self._index[key]] for key in keys if key in self._index), None)
+
+    def found(self, name: str, values: Iterable[str]) -> list[Profile]:
+        """Return the profiles that are known by these values of one identifier, each once."""
+        ids = (self._index.get((name, value.lower())) for value in values)
+        return [self.profiles[id] for id in dict.fromkeys(ids) if id]
 
     def put(self, attributes: Mapping[str, Any], profile_id: str | None = None) -> tuple[Profile, bool]:
         """Add a profile or change it; returns it and whether it is new. Null clears a field, absence leaves it."""
