@@ -21,9 +21,9 @@ from consentry.consent.instants import micros
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.mirror import mirror
-from consentry.consent.payload import Payloads
+from consentry.consent.payload import GRANTED, LEAVING, Payloads
 from consentry.consent.policy import SIGNALS, Destination, Policy
-from consentry.consent.present import decide_now
+from consentry.consent.present import Register, decide_now, registered
 from consentry.consent.rules import Answer, PurposeRule, TargetRule
 from consentry.consent.rules_sql import DECISIONS, decide_all
 from consentry.consent.ruling import purpose_rule, target_rule
@@ -143,16 +143,28 @@ class Gate:
         hashed as if no identifier could leave.
         """
         payloads = self._payloads(target)
+        told = (
+            " LEFT JOIN (SELECT person_id, string_agg(split_part(target, '/', 2), ',') AS granted"
+            f" FROM {DECISIONS} WHERE allow AND starts_with(target, $consentry_target || '/') GROUP BY person_id) s"
+            " ON s.person_id = q.person_id"
+        )
+        # Reading everybody's signals takes longer than hashing the few rows of an ordinary run.
+        signals = bool(self.policy.destinations[target.destination].signals)
         joined = (
-            "SELECT q.*, coalesce(d.identifiers, '') AS consentry_identifiers, s.granted AS consentry_granted "
-            f"FROM ({query}) q "
-            f"LEFT JOIN {DECISIONS} d ON d.person_id = q.person_id AND d.target = $consentry_target "
-            "LEFT JOIN (SELECT person_id, string_agg(split_part(target, '/', 2), ',') AS granted "
-            f"FROM {DECISIONS} WHERE allow AND split_part(target, '/', 1) = $consentry_target "
-            "AND target <> $consentry_target GROUP BY person_id) s ON s.person_id = q.person_id"
+            f"SELECT q.*, coalesce(d.identifiers, '') AS {LEAVING}{f', s.granted AS {GRANTED}' if signals else ''}"
+            f" FROM ({query}) q"
+            f" LEFT JOIN {DECISIONS} d ON d.person_id = q.person_id AND d.target = $consentry_target"
+            f"{told if signals else ''}"
         )
         for batch in warehouse.stream(joined, consentry_target=target.name):
             yield payloads.hashed(batch)
+
+    def register(self, warehouse: Warehouse, people: Sequence[str]) -> Register:
+        """Read what `seal` needs to know of some people from the warehouse, once for many batches of them.
+
+        Nothing that anybody says is in it, so that it does not age while people are being sent.
+        """
+        return registered(warehouse, people)
 
     def seal(
         self,
@@ -163,20 +175,23 @@ class Gate:
         *,
         batch_id: str,
         known: Mapping[str, Mapping[str, str]] | None = None,
+        register: Register | None = None,
     ) -> Sealed:
         """Make the batch of one operation for some people: golden rows with person_id and, where known, remote_id.
 
         For `add` and `change` everyone is decided again, now, from the ledger; whoever is refused is left out. A
         `remove` needs no consent and carries no field; it names people by what `known` has of them by person id,
-        which is what the destination was sent, and the others by their golden rows.
+        which is what the destination was sent, and the others by their golden rows. register: of these people and
+        perhaps others; read when it is not given.
         """
         self.admit(target)
         payloads = self._payloads(target)
-        if operation == "remove":
-            answers = {str(one["person_id"]): Answer("allow", frozenset(target.identifiers)) for one in people}
-        else:
-            answers = self._decide_now(warehouse, self._rule(target), people)
-        granted = self._granted(warehouse, target, people) if operation != "remove" else {}
+        answers = {str(one["person_id"]): Answer("allow", frozenset(target.identifiers)) for one in people}
+        granted: dict[str, list[str]] = {}
+        if operation != "remove":
+            register = register or self.register(warehouse, _ids(people))
+            answers = self._decide_now(register, self._rule(target), people)
+            granted = self._granted(register, target, people)
         rows, refused = [], []
         for one in people:
             person, answer = str(one["person_id"]), answers[str(one["person_id"])]
@@ -196,7 +211,7 @@ class Gate:
     def answers(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
         """Decide for some people at this moment, from the ledger itself, without making a batch; by person id."""
         self.admit(target)
-        return self._decide_now(warehouse, self._rule(target), people)
+        return self._decide_now(self.register(warehouse, _ids(people)), self._rule(target), people)
 
     def verify(self, batch: Batch) -> None:
         """Raise Blocked unless this gate made the batch, and made it just as it is."""
@@ -216,11 +231,11 @@ class Gate:
         ).to_pylist()
         return {rule.name: _decided(counted, rule.name) for rule in rules}
 
-    def _granted(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, list[str]]:
+    def _granted(self, register: Register, target: Target, people: People) -> dict[str, list[str]]:
         """Return the consent signals that the ledger grants now, by person."""
         found: dict[str, list[str]] = {}
         for signal, rule in self._signals(target).items():
-            for person, answer in self._decide_now(warehouse, rule, people).items():
+            for person, answer in self._decide_now(register, rule, people).items():
                 if answer.allow:
                     found.setdefault(person, []).append(signal)
         return found
@@ -242,9 +257,9 @@ class Gate:
         rule = purpose_rule(self.policy, purpose, self._now())
         return replace(rule, basis=dict.fromkeys(rule.basis, "consent"))
 
-    def _decide_now(self, warehouse: Warehouse, rule: TargetRule, people: People) -> dict[str, Answer]:
+    def _decide_now(self, register: Register, rule: TargetRule, people: People) -> dict[str, Answer]:
         return decide_now(
-            warehouse,
+            register,
             self.ledger.store,
             Keyed(self._keyring),
             people,
@@ -268,6 +283,10 @@ class Gate:
 
     def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
         return target_rule(self.policy, name, purposes, kinds, as_of=self._now())
+
+
+def _ids(people: People) -> list[str]:
+    return [str(one["person_id"]) for one in people]
 
 
 def refusals(policy: Policy, target: Target) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +26,24 @@ _QUERY = (
 _FACTS = f"SELECT person_id, regime, minor FROM {FACTS} {_ASKED}"
 
 
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What the warehouse knows of some people, by person id: their identifiers by HMAC, and where they live."""
+
+    subjects: Mapping[str, Sequence[dict[str, Any]]]
+    facts: Mapping[str, Facts]
+
+
+def registered(warehouse: Warehouse, people: Sequence[str]) -> Register:
+    """Read about some people what no word of theirs changes; it may be used until identities are resolved again."""
+    rows = warehouse.sql(_QUERY, people=list(people)).to_pylist()
+    found = warehouse.sql(_FACTS, people=list(people)).to_pylist()
+    facts = {row["person_id"]: Facts(row["regime"], row["minor"]) for row in found}
+    return Register(_grouped(rows, "person_id"), facts)
+
+
 def decide_now(
-    warehouse: Warehouse,
+    register: Register,
     store: Store,
     keyed: Keyed,
     people: Sequence[Mapping[str, Value]],
@@ -34,15 +51,12 @@ def decide_now(
     rule: TargetRule,
     known_at: datetime,
 ) -> dict[str, Answer]:
-    """Answer for each person, by person id.
+    """Answer for each person, by person id; what they said is read from the store now.
 
     people: golden rows with person_id; what they hold now, not what ops.subject says, is what would leave.
     """
-    ids = [str(one["person_id"]) for one in people]
-    rows = warehouse.sql(_QUERY, people=ids).to_pylist()
-    found = warehouse.sql(_FACTS, people=ids).to_pylist()
-    facts = {row["person_id"]: Facts(row["regime"], row["minor"]) for row in found}
-    by_person = _grouped(rows, "person_id")
+    own = {str(one["person_id"]): register.subjects.get(str(one["person_id"]), ()) for one in people}
+    rows = [row for subjects in own.values() for row in subjects]
     names = {row["identifier_hmac"]: row["identifier"] for row in rows if row["list"] == LEDGER}
     events: dict[str, list[Event]] = defaultdict(list)
     for event in events_of(store, names, known_at=written(known_at)):
@@ -54,11 +68,11 @@ def decide_now(
     answers: dict[str, Answer] = {}
     for one in people:
         person = str(one["person_id"])
-        own = by_person.get(person, [])
-        subjects = _subjects(own, _served(one, rule, keyed))
+        subjects = _subjects(own[person], _served(one, rule, keyed))
         told = [event for subject in subjects for event in events.get(subject.identifier, ())]
-        suppressed = {scope for row in own if row["list"] == SUPPRESSION for scope in scopes[row["identifier_hmac"]]}
-        answers[person] = decide(subjects, told, suppressed, rule, facts.get(person, NOTHING_KNOWN))
+        listed = (row["identifier_hmac"] for row in own[person] if row["list"] == SUPPRESSION)
+        suppressed = {scope for mac in listed for scope in scopes.get(mac, ())}
+        answers[person] = decide(subjects, told, suppressed, rule, register.facts.get(person, NOTHING_KNOWN))
     return answers
 
 

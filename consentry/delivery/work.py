@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from consentry.audit import AuditLog
 from consentry.connectors.base import Destination, KnowsByValue, Outcome, Pending, Polls, Rejected, Removes, Retry
 from consentry.consent.gate import Gate, Sealed
+from consentry.consent.present import Register
 from consentry.delivery import deadletters, journal, report, tasks
 from consentry.delivery.config import Sync
 from consentry.delivery.diff import Difference, difference
@@ -19,7 +20,7 @@ from consentry.delivery.guards import check_guards
 from consentry.delivery.identities import Seals
 from consentry.delivery.ladder import take_out
 from consentry.delivery.payloads import remember_sent
-from consentry.delivery.people import Person, people_to_send
+from consentry.delivery.people import FETCH_ROWS, Person, people_to_send
 from consentry.delivery.settle import settle
 from consentry.errors import DestinationFailed, RetryLater
 from consentry.model.batch import Operation, Row
@@ -100,18 +101,27 @@ class Delivery:
     def send_all(self, operation: Operation, cause: str, only: Sequence[str] | None) -> None:
         capable = self.destination.capabilities.batch_max
         size = min(capable, self.sync.batch_size or capable)
-        for people in people_to_send(self.warehouse, self.sync.name, operation, cause, size=size, only=only):
-            self.send(people, operation, cause)
-            if self.unfolded >= FOLD_ROWS:
-                self.fold()
+        some = size * max(1, FETCH_ROWS // size)
+        for people in people_to_send(self.warehouse, self.sync.name, operation, cause, size=some, only=only):
+            ids = [person.person_id for person in people]
+            register = None if operation == "remove" else self.gate.register(self.warehouse, ids)
+            for first in range(0, len(people), size):
+                self.send(people[first : first + size], operation, cause, register)
+                if self.unfolded >= FOLD_ROWS:
+                    self.fold()
 
-    def send(self, people: Sequence[Person], operation: Operation, cause: str) -> None:
-        """Decide again, journal, send and note one batch; halve it when it is refused as a whole."""
+    def send(self, people: Sequence[Person], operation: Operation, cause: str, register: Register | None) -> None:
+        """Decide again, journal, send and note one batch; halve it when it is refused as a whole.
+
+        register: what the gate reads of the people once for many batches; what they said is read for each.
+        """
         known: dict[str, dict[str, str]] = {}
         if operation == "remove":
             people, known = under_what(self, people, cause)
         rows, target = [person.row for person in people], self.sync.target()
-        sealed = self.gate.seal(self.warehouse, target, operation, rows, batch_id=uuid7s(1)[0], known=known)
+        sealed = self.gate.seal(
+            self.warehouse, target, operation, rows, batch_id=uuid7s(1)[0], known=known, register=register
+        )
         report.decided(self.audit, self.gate, self.sync, sealed, run_id=self.run_id)
         self.note_refused(sealed, people, operation)
         if not sealed.batch.rows:
@@ -126,8 +136,8 @@ class Delivery:
         if halved:
             sent = {row.person_id for row in sealed.batch.rows}
             left = [person for person in people if person.person_id in sent]
-            self.send(left[: len(left) // 2], operation, cause)
-            self.send(left[len(left) // 2 :], operation, cause)
+            self.send(left[: len(left) // 2], operation, cause, register)
+            self.send(left[len(left) // 2 :], operation, cause, register)
 
     def send_sealed(self, sealed: Sealed, people: Sequence[Person], *, via: Call | None = None) -> tuple[Answer, bool]:
         """Journal a batch, hand it over, and note the answer; tell whether it is to be halved.
