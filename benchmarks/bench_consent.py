@@ -113,6 +113,13 @@ def everybody(people: int) -> dict[str, Any]:
 def populate(warehouse: DuckDBWarehouse, people: int) -> int:
     """Write the identities and the ledger's copy; return the number of events."""
     rng = np.random.default_rng(7)
+    owners = np.concatenate([np.arange(people), np.arange(0, people, 10)])
+    names = [f"{n:064x}" for n in rng.permutation(len(owners))]
+    _write_people(warehouse, people, owners, names)
+    return _write_events(warehouse, people * 3, names, rng)
+
+
+def _write_people(warehouse: DuckDBWarehouse, people: int, owners: np.ndarray, names: list[str]) -> None:
     text, number, flag = pa.string(), pa.int64(), pa.bool_()
     person = [f"p{n:015d}" for n in range(people)]
     empty: list[object] = []
@@ -126,9 +133,7 @@ def populate(warehouse: DuckDBWarehouse, people: int) -> int:
         minor=(nothing.cast(flag), flag),
     )
     write(warehouse, "ops.suppression", identifier_hmac=(empty, text), scope_purpose=(empty, text))
-    owners = np.concatenate([np.arange(people), np.arange(0, people, 10)])
     kinds = ["email"] * people + ["phone"] * (len(owners) - people)
-    names = [f"{n:064x}" for n in rng.permutation(len(owners))]
     shared = np.ones(len(owners), dtype=np.int64)
     for kind, prefix in (("ledger", ""), ("suppression", "s")):
         macs = names if not prefix else [prefix + name[1:] for name in names]
@@ -142,8 +147,11 @@ def populate(warehouse: DuckDBWarehouse, people: int) -> int:
             "shared_by": (shared, number),
         }
         write(warehouse, "ops.subject", mode="append" if prefix else "replace", **columns)
-    count = people * 3
-    subject = rng.integers(0, len(owners), count)
+
+
+def _write_events(warehouse: DuckDBWarehouse, count: int, names: list[str], rng: np.random.Generator) -> int:
+    text, number, flag = pa.string(), pa.int64(), pa.bool_()
+    subject = rng.integers(0, len(names), count)
     days = rng.integers(0, 450, count)
     states, purposes, sources = (rng.integers(0, n, count) for n in (len(STATES), 4, 2))
     effective = micros(NOW) - days * MICROS_A_DAY - rng.integers(0, MICROS_A_DAY, count)
