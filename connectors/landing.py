@@ -17,14 +17,12 @@ import gc
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import dlt
-import duckdb
 import pyarrow as pa
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -152,22 +150,20 @@ class _Place:
             dlt.current.source_state().setdefault("streams", {})[stream] = note
 
         resource = dlt.resource(package, name=f"{self.name}__{stream}", write_disposition="append")
-        self._guarded(lambda: self._pipeline.run(resource, loader_file_format="parquet"))
-        self._let_go()
+        self._guarded(lambda: self._pipeline.extract(resource, loader_file_format="parquet"))
+        _let_go()
+        with self.warehouse.sparing():
+            self._guarded(self._load_what_waits)
+        _let_go()
 
     def _finish(self) -> None:
+        self._load_what_waits()
+        self._pipeline.sync_destination()
+
+    def _load_what_waits(self) -> None:
         if self._pipeline.has_pending_data:
             self._pipeline.normalize()
             self._pipeline.load()
-        self._pipeline.sync_destination()
-
-    def _let_go(self) -> None:
-        # Less than a row group stays in memory until a checkpoint, 35 MB a package, and DuckDB's own comes too late.
-        with suppress(duckdb.TransactionException):  # somebody else writes; the next package tries again
-            self.warehouse.connection.execute("CHECKPOINT")
-        # dlt's cycles hold on to tables, and heaps of threads that ended keep what was freed in them.
-        gc.collect()
-        pa.default_memory_pool().release_unused()
 
     def _is_known_to_warehouse(self) -> bool:
         table = f"{_ZONE}._dlt_pipeline_state"
@@ -303,6 +299,13 @@ def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             waiting, rows = [], 0
     if waiting:
         yield pa.concat_tables(waiting, promote_options="default")
+
+
+def _let_go() -> None:
+    """Give back the memory of a step, so that it is not under that of the next one."""
+    # dlt's cycles hold on to tables, and heaps of threads that ended keep what was freed in them.
+    gc.collect()
+    pa.default_memory_pool().release_unused()
 
 
 def _tame_dlt() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -41,6 +41,7 @@ class DuckDBWarehouse:
             why = "another process is using it" if busy else f"DuckDB reports {type(error).__name__}"
             message = f"The warehouse {path} cannot be opened: {why}. Wait for the other run to end, or stop it."
             raise StopRun(message, code="warehouse_locked" if busy else "warehouse") from None
+        self._in_file, self._threads, self._memory_limit = path is not None, threads, memory_limit
         self._open: duckdb.DuckDBPyConnection | None = None
         for zone in ZONES:
             self.sql(f"CREATE SCHEMA IF NOT EXISTS {zone}")
@@ -142,8 +143,43 @@ class DuckDBWarehouse:
     def drop(self, table: str) -> None:
         self.sql(f"DROP TABLE IF EXISTS {quoted_table(table)}")
 
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Take little memory meanwhile, and keep none of it behind: for one piece of a work in many.
+
+        Each further thread would have buffers of its own. Nothing else may use the warehouse at the same time.
+        """
+        self._set("threads", 1)
+        try:
+            yield
+            if self._in_file:
+                self._let_go()
+        finally:
+            self._set("threads", self._threads)
+
     def close(self) -> None:
         self.connection.close()
+
+    def _let_go(self) -> None:
+        """Bring what waits in memory into the file, and give the memory back to the system."""
+        try:
+            self.sql("CHECKPOINT")
+        except StopRun as refused:
+            if refused.code == "warehouse_transaction":  # somebody else writes; the next piece tries again
+                return
+            raise
+        # Lowering the limit drops cached blocks. Setting it, to whatever, empties DuckDB's allocators, which else
+        # keep what is freed for ten seconds more.
+        with suppress(duckdb.OutOfMemoryException):  # more than that is in use, and stays
+            self._set("memory_limit", "1MB")
+        self._set("memory_limit", self._memory_limit)
+
+    def _set(self, name: str, value: str | int | None) -> None:
+        """Change a setting of the engine; None stands for its default."""
+        if value is None:
+            self.connection.execute(f"RESET {name}")
+        else:
+            self.connection.execute(f"SET {name} = $value", {"value": value})
 
     @contextmanager
     def _cursor(self, *, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:

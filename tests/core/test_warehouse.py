@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -99,3 +100,34 @@ def test_columns_and_tables_are_listed_in_order(warehouse: Warehouse) -> None:
     assert list(warehouse.columns("clean.people")) == ["name", "age"]
     assert warehouse.tables("clean") == ["clean.people"]
     assert warehouse.columns("clean.none") == {}
+
+
+def test_a_piece_of_work_leaves_no_memory_in_use_and_the_settings_as_they_were(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb", threads=3, memory_limit="1GiB")
+    with warehouse.sparing():
+        assert _setting(warehouse, "threads") == 1
+        warehouse.sql("CREATE TABLE clean.wide AS SELECT range AS n, md5(range::TEXT) AS text FROM range(200000)")
+    used = warehouse.sql("SELECT sum(memory_usage_bytes) AS n FROM duckdb_memory()")["n"][0].as_py()
+    assert used < 2_000_000
+    with pytest.raises(SkipRecord), warehouse.sparing():
+        raise SkipRecord("no", code="mine")
+    assert (_setting(warehouse, "threads"), _setting(warehouse, "memory_limit")) == (3, "1.0 GiB")
+    assert warehouse.sql("SELECT count(DISTINCT text) AS n FROM clean.wide")["n"].to_pylist() == [200000]
+    warehouse.close()
+
+
+def test_a_piece_of_work_may_end_while_somebody_else_writes(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+    fill(warehouse)
+    with warehouse.connection.cursor() as other:
+        other.execute("BEGIN")
+        other.execute("INSERT INTO clean.people VALUES ('d', 4)")
+        with warehouse.sparing():
+            fill(warehouse, "clean.more")
+        other.execute("COMMIT")
+    assert (warehouse.count("clean.people"), warehouse.count("clean.more")) == (4, 3)
+    warehouse.close()
+
+
+def _setting(warehouse: Warehouse, name: str) -> object:
+    return warehouse.sql(f"SELECT current_setting('{name}') AS value")["value"][0].as_py()
