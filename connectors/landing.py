@@ -43,20 +43,29 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """Which stream to land, and how; drift: what happens when its columns change (`consentry.connectors.drift`)."""
+    """Which stream to land, and how.
+
+    drift: what happens when its columns change (`consentry.connectors.drift`). sieve: takes out the rows that may not
+    be written anywhere, before anything is.
+    """
 
     name: str
     mode: Literal["append", "snapshot"] = "append"
     drift: Drift = "evolve"
+    sieve: Callable[[pa.Table], pa.Table] = lambda rows: rows
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """How many rows of a stream this landing read; left_out: those that its drift rule did not let in."""
+    """How many rows of a stream this landing read.
+
+    left_out: those that its drift rule did not let in. sieved: those that the sieve took out.
+    """
 
     stream: str
     rows: int
     left_out: int = 0
+    sieved: int = 0
 
 
 def land(
@@ -204,6 +213,7 @@ class _Landing:
         self._run_id, self._progress = run_id, progress
         self._table = place.table(stream.name)
         self._shape = Shape(stream.name, place.warehouse.columns(self._table))
+        self._sieve, self._sieved = spec.sieve, 0
         self._guard = Guard(stream.name, spec.drift, place.warehouse.columns(self._table))
         note = place.note(stream.name)
         self._state: State = note.get("state", {})
@@ -226,7 +236,7 @@ class _Landing:
         if self._failure:
             raise self._failure
         self._drop_older()
-        return Landed(self._stream.name, self._rows, self._guard.dropped)
+        return Landed(self._stream.name, self._rows, self._guard.dropped, self._sieved)
 
     def _is_unchanged(self) -> bool:
         if not (self._snapshot and self._state and isinstance(self._source, NoticesChanges)):
@@ -256,7 +266,7 @@ class _Landing:
         while not self._ended:
             try:
                 page = next(pages, None)
-                fitted = None if page is None else self._guard.hold(self._shape.fit(page.records))
+                fitted = None if page is None else self._fitted(page)
             except Exception as error:
                 # Kept for later, so that the pages before it are committed with their state.
                 self._failure, page, fitted = _as_ours(error, self._stream.name), None, None
@@ -268,6 +278,13 @@ class _Landing:
             self._progress(self._stream.name, self._rows)
             if fitted.num_rows:
                 yield fitted
+
+    def _fitted(self, page: Page) -> pa.Table:
+        whole = self._shape.fit(page.records)
+        kept = self._sieve(whole)
+        self._sieved += whole.num_rows - kept.num_rows
+        self._rows += whole.num_rows - kept.num_rows
+        return self._guard.hold(kept)
 
     def _empty(self) -> pa.Table:
         nothing = pa.RecordBatch.from_pylist([], self._stream.schema)

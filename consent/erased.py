@@ -27,14 +27,12 @@ RECORDS = pa.schema([("record_id", pa.string()), ("source", pa.string())])
 
 def set_aside_erased(warehouse: Warehouse, ledger: Ledger, *, run_id: str) -> int:
     """Take the records of erased people out of the canonical tables; return how many records that were."""
-    with ledger.store.begin() as connection:
-        erased = sa.select(suppression.c.identifier_hmac).where(suppression.c.reason == "erasure")
-        listed = frozenset(connection.execute(erased).scalars())
-    if not listed:
+    erased = Erased.of(ledger)
+    if erased is None:
         warehouse.drop(SET_ASIDE)
         return 0
     query = "SELECT DISTINCT record_id, source, type, value, region FROM clean.link"
-    warehouse.map_batches(query, Sieve(_Erased(ledger.keyring, listed)), into=_FOUND, schema=RECORDS)
+    warehouse.map_batches(query, Sieve(erased), into=_FOUND, schema=RECORDS)
     with warehouse.transaction():
         for table in warehouse.tables("clean"):
             if table in ("clean.customer", "clean.link") or table.startswith("clean.event__"):
@@ -64,13 +62,22 @@ class Sieve:
         return pa.RecordBatch.from_arrays(columns, schema=RECORDS)
 
 
-class _Erased:
+class Erased:
     """Tell whether an identifier is on the list of the erased."""
 
     def __init__(self, keyring: Keyring, listed: frozenset[str]) -> None:
         self._keyed = Keyed(keyring)
         self._listed = listed
 
+    @classmethod
+    def of(cls, ledger: Ledger) -> Erased | None:
+        """Read the list of a ledger; None when nobody was erased."""
+        with ledger.store.begin() as connection:
+            erased = sa.select(suppression.c.identifier_hmac).where(suppression.c.reason == "erasure")
+            listed = frozenset(connection.execute(erased).scalars())
+        return cls(ledger.keyring, listed) if listed else None
+
     def __call__(self, kind: str, value: str | None, region: str | None) -> bool:
+        """Compare every normal form of a value, under every key version."""
         forms = normal_forms(kind, value, region) if value else ()
         return not self._listed.isdisjoint(self._keyed.suppression(kind, forms)) if forms else False

@@ -227,6 +227,13 @@ class Ledger:
         with self.store.begin() as connection:
             return [dict(row) for row in connection.execute(query.order_by(consent_event.c.effective_at)).mappings()]
 
+    def knows(self, source_system: str, source_event_id: str) -> bool:
+        """Tell whether an event of a source stands in the ledger."""
+        c = consent_event.c
+        query = sa.select(c.seq).where(c.source_system == source_system, c.source_event_id == source_event_id)
+        with self.store.begin() as connection:
+            return connection.execute(query).first() is not None
+
     def everything(self) -> Iterator[dict[str, object]]:
         """Yield every event in the order of the chain."""
         with self.store.begin() as connection:

@@ -25,6 +25,8 @@ SIMILAR = "similar"
 Criterion = Literal["trust", "verified", "recency", "completeness"]
 
 MAX_PURPOSES = 62
+# Stands for every purpose that no source names: a source that names any may not be linked for it.
+OTHER_PURPOSES = "*"
 _COOKIE_WORDS = ("anonymous", "cookie", "device", "visitor", "client_id", "session")
 
 
@@ -152,8 +154,13 @@ class Linking(Model):
         """Return every purpose that is named, in order of the alphabet."""
         return tuple(sorted({name for names in self.purposes.values() for name in names}))
 
+    def places(self) -> dict[str, int]:
+        """Return the bit of each purpose that is told apart: those that are named, and all others as one."""
+        named = {name: n for n, name in enumerate(self.names())}
+        return named | {OTHER_PURPOSES: MAX_PURPOSES} if named else {}
+
     def bits(self, source: str) -> int:
-        """Return the purposes of a source as bits, in the order of `names`; all of them when it is not named."""
+        """Return the purposes of a source as bits, in their `places`; all of them when the source is not named."""
         allowed = self.purposes.get(source)
         return -1 if allowed is None else sum(1 << n for n, name in enumerate(self.names()) if name in allowed)
 

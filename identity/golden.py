@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from consentry.errors import ConfigError, StopRun
 from consentry.identity.config import FieldRule, IdentityConfig
+from consentry.identity.golden_for import STAGED, stage_golden_for
 from consentry.identity.overrides import apply_overrides
 from consentry.model.names import did_you_mean, quoted
 from consentry.warehouse import Warehouse
@@ -20,21 +21,21 @@ _ORDER = {
 _STAGED = ("golden", "golden_source", "golden_record", "golden_ranked", "golden_rank")
 
 
-def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
+def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str, uses: Iterable[Iterable[str]] = ()) -> int:
     """Write identity.golden, one row a current person, and identity.golden_source; return the number of rows.
 
     Per field the best record that has a value wins: by source trust, then whether it is verified, then recency
     (updated_at), then completeness (fields filled), or as `identity.golden` in the job says; the last tie goes to the
     lowest record id. What a steward set by hand stands above all. Columns named like an identifier of kind email or
     phone hold the canonical form, and are null when there is none. People known only from events have a row of nulls.
-    Reads what `resolve` published under the same run.
+    uses: the purposes that each use of golden records serves; where not all records of a person may be linked for them,
+    identity.golden_for has what those that may be say. Reads what `resolve` published under the same run.
     Raises ConfigError when a rule names a field that no customer record has.
     """
     del run_id  # Each run replaces both tables; membership keeps the history.
     if not warehouse.has("identity.membership"):
         raise StopRun("There are no people to build golden records of: resolve has not run.")
-    for table in _STAGED:
-        warehouse.drop(f"identity.staged_{table}")
+    _drop_staged(warehouse)
     fields = [name for name in warehouse.columns("clean.customer") if name not in META]
     _check(config, fields)
     if fields:
@@ -43,10 +44,16 @@ def golden(warehouse: Warehouse, config: IdentityConfig, *, run_id: str) -> int:
     _stage_sources(warehouse, config, fields)
     apply_overrides(warehouse, fields, golden="identity.staged_golden", sources="identity.staged_golden_source")
     staged = {"identity.golden": "identity.staged_golden", "identity.golden_source": "identity.staged_golden_source"}
+    best = _best(config, fields)
+    staged |= stage_golden_for(warehouse, config, fields, uses=uses, ranked="identity.staged_golden_ranked", best=best)
     warehouse.publish(staged)
-    for table in _STAGED:
-        warehouse.drop(f"identity.staged_{table}")
+    _drop_staged(warehouse)
     return warehouse.count("identity.golden")
+
+
+def _drop_staged(warehouse: Warehouse) -> None:
+    for table in (*(f"identity.staged_{name}" for name in _STAGED), *STAGED):
+        warehouse.drop(table)
 
 
 def _check(config: IdentityConfig, fields: Sequence[str]) -> None:
@@ -141,12 +148,16 @@ def _stage_golden(warehouse: Warehouse, config: IdentityConfig, fields: Sequence
     if not fields:
         warehouse.sql(f"CREATE TABLE identity.staged_golden AS {people}")
         return
-    best = ", ".join(f"arg_min({quoted(f)}, {_rank(config, fields, f)}) AS {quoted(f)}" for f in fields)
     warehouse.sql(
         f"CREATE TABLE identity.staged_golden AS SELECT p.*, g.* EXCLUDE (person_id) FROM ({people}) p"
-        f" LEFT JOIN (SELECT person_id, {best} FROM identity.staged_golden_ranked GROUP BY person_id) g"
+        f" LEFT JOIN (SELECT person_id, {_best(config, fields)} FROM identity.staged_golden_ranked GROUP BY 1) g"
         " ON g.person_id = p.person_id"
     )
+
+
+def _best(config: IdentityConfig, fields: Sequence[str]) -> str:
+    """Write the SQL that takes each field from the record that ranks first of those that say anything."""
+    return ", ".join(f"arg_min({quoted(f)}, {_rank(config, fields, f)}) AS {quoted(f)}" for f in fields)
 
 
 def _stage_sources(warehouse: Warehouse, config: IdentityConfig, fields: Sequence[str]) -> None:

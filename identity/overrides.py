@@ -20,7 +20,7 @@ TABLE = "identity.golden_override"
 # Of each person and field the newest that was not ended.
 _HOLDING = (
     f"SELECT m.person_id, o.* FROM {TABLE} o JOIN identity.membership m ON m.record_id = o.record_id"
-    " AND m.valid_to_run IS NULL WHERE o.ended_at IS NULL"
+    " AND m.valid_to_run IS NULL WHERE o.ended_at IS NULL{counts}"
     " QUALIFY row_number() OVER (PARTITION BY m.person_id, o.field ORDER BY o.override_id DESC) = 1"
 )
 
@@ -71,23 +71,31 @@ def end_override(warehouse: Warehouse, person: str, field: str) -> int:
 # A listed override is plain JSON.
 def overrides(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Return the overrides that hold, without their values."""
-    query = f"SELECT person_id, field, override_id, said_by, why, decided_at FROM ({_HOLDING}) ORDER BY override_id"
+    holding = _HOLDING.format(counts="")
+    query = f"SELECT person_id, field, override_id, said_by, why, decided_at FROM ({holding}) ORDER BY override_id"
     return list(warehouse.sql(query).to_pylist())
 
 
-def apply_overrides(warehouse: Warehouse, fields: Sequence[str], *, golden: str, sources: str) -> None:
-    """Write the overrides over staged golden records, and their provenance as of the source `steward`."""
+def apply_overrides(
+    warehouse: Warehouse, fields: Sequence[str], *, golden: str, sources: str | None = None, left_out: str | None = None
+) -> None:
+    """Write the overrides over staged golden records, and their provenance as of the source `steward`.
+
+    left_out: a table of records that do not count; what was set in place of what they say does not count either.
+    """
     if not warehouse.count(TABLE):
         return
+    holding = _HOLDING.format(counts=f" AND o.record_id NOT IN (SELECT record_id FROM {left_out})" if left_out else "")
     columns = warehouse.columns(golden)
     for field in fields:
         warehouse.sql(
             f"UPDATE {golden} SET {quoted(field)} = coalesce(TRY_CAST(o.value AS {columns[field]}), {quoted(field)})"
-            f" FROM ({_HOLDING}) o WHERE o.person_id = {golden.partition('.')[2]}.person_id AND o.field = $field",
+            f" FROM ({holding}) o WHERE o.person_id = {golden.partition('.')[2]}.person_id AND o.field = $field",
             field=field,
         )
-    warehouse.sql(f"DELETE FROM {sources} WHERE (person_id, field) IN (SELECT (person_id, field) FROM ({_HOLDING}))")
-    warehouse.sql(f"INSERT INTO {sources} SELECT person_id, field, record_id, 'steward' FROM ({_HOLDING})")
+    if sources:
+        warehouse.sql(f"DELETE FROM {sources} WHERE (person_id, field) IN (SELECT (person_id, field) FROM ({holding}))")
+        warehouse.sql(f"INSERT INTO {sources} SELECT person_id, field, record_id, 'steward' FROM ({holding})")
 
 
 def _anchor(warehouse: Warehouse, person: str, field: str) -> str:

@@ -49,7 +49,7 @@ def parts_for(graph: Graph, live: Flags, labels: Ints, allowed: Flags) -> Ints:
 def parts_by_purpose(graph: Graph, live: Flags, labels: Ints, config: IdentityConfig) -> dict[str, Ints]:
     """Return the parts for every purpose for which not all records may be linked."""
     found: dict[str, Ints] = {}
-    for n, name in enumerate(config.linking.names()):
+    for name, n in config.linking.places().items():
         allowed = (graph.purposes >> n & 1).astype(np.bool_)
         if not allowed.all():
             found[name] = parts_for(graph, live, labels, allowed)

@@ -17,7 +17,7 @@ _FRONTIER = "identity.staged_frontier"
 # Above this share of changed records, following what hangs together costs more than it saves.
 _MOST = 0.3
 # Raise it when the same records and settings would give other people than before.
-_RULES = "2"
+_RULES = "3"
 
 _COMPARED = (
     ("staged_identifier", "identifier", "record_id, source, type, value, status, unlinked, seen_day"),

@@ -115,6 +115,7 @@ def validate_table(
     key: str,
     into: str,
     run_id: str,
+    rows: str | None = None,
     accept: bool = False,
     now: datetime | None = None,
 ) -> Checked:
@@ -123,10 +124,11 @@ def validate_table(
     table, into: `zone.name`; the quarantine has the name of `table`. Rows are numbered by the order of `key` for
     the time of the check; neither `into` nor the payload keeps the number. For the second contract, over golden
     records; the table is watched like a load, see `validate` for accept, now and what it raises.
+    rows: the relation to read in place of the table itself.
     """
     name = table.partition(".")[2]
     numbered = f"quarantine.{quoted(name + '__numbered')}"
-    source = quoted_table(table)
+    source = rows or quoted_table(table)
     query = f"SELECT *, row_number() OVER (ORDER BY {quoted(key)}) AS _rid FROM {source}"
     warehouse.sql(f"CREATE OR REPLACE TABLE {numbered} AS {query}")
     rules = (MALFORMED, *key_rules((key,)), *contract.rules)

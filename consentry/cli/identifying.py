@@ -55,7 +55,8 @@ def _show_person(found: dict[str, Any]) -> None:
         words = f"Without {weakest['type']} {weakest['value']} it would fall into {weakest['apart']} people."
         console.print(words, style="yellow", markup=False)
     for purpose, parts in found["parts"].items():
-        console.print(f"For {purpose} it falls into {parts} parts.", markup=False)
+        named = "every other purpose" if purpose == "*" else purpose
+        console.print(f"For {named} it falls into {parts} parts.", markup=False)
     for one in found["unused"]:
         console.print(f"Not used: {one['type']} on {one['records']} records ({one['reason']})", markup=False)
     for one in found["decisions"]:

@@ -18,6 +18,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     counts.add_row("rows quarantined", f"{rows['quarantined']:,}")
     for reason, number in sorted(summary["quarantine_reasons"].items()):
         counts.add_row(f"  {reason}", f"{number:,}")
+    if rows.get("erased"):
+        counts.add_row("rows of the erased, kept out", f"{rows['erased']:,}")
     counts.add_row("cells imputed", f"{summary['imputed_cells']:,}")
     counts.add_row("people", f"{summary['persons']:,}")
     counts.add_row("records merged", f"{summary['merged_records']:,}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from consentry.consent.gate import Gate
 from consentry.delivery.config import Sync
-from consentry.delivery.payloads import fingerprints, version
+from consentry.delivery.payloads import fingerprints, golden_of, version
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 
@@ -56,9 +56,10 @@ def _stage_desired(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
         segment=sync.segment,
     )
     signals = bool(gate.policy.destinations[sync.destination].signals)
+    found = fingerprints(warehouse, golden=golden_of(warehouse, gate, sync.target()), signals=signals)
     warehouse.sql(
         "INSERT INTO delivery.desired SELECT f.person_id, f.fingerprint"
-        f" FROM ({fingerprints(warehouse, signals=signals)}) f JOIN delivery.member m ON m.person_id = f.person_id"
+        f" FROM ({found}) f JOIN delivery.member m ON m.person_id = f.person_id"
         # As numbers: otherwise everybody's id is written out to be compared.
         f" ANTI JOIN (SELECT CAST(person_id AS {PERSON}) AS person_id FROM segment.holdout WHERE segment = $segment) h"
         " ON h.person_id = m.person_id",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from consentry.connectors.base import KnowsByValue, Removes
 from consentry.delivery.identities import Seals, changed, known, shared
-from consentry.delivery.people import Person, people_to_send
+from consentry.delivery.people import Person
 from consentry.delivery.tables import forget
 from consentry.model.ids import uuid7s
 from consentry.warehouse.people import PERSON
@@ -51,7 +51,7 @@ def _due(work: Delivery, change: str, which: str, **more: object) -> None:
 
 def _renamed(work: Delivery, there: KnowsByValue, operation: str) -> list[str]:
     found: list[str] = []
-    for people in people_to_send(work.warehouse, work.sync.name, operation, "decided", size=_CHUNK):
+    for people in work.people(operation, "decided", size=_CHUNK):
         held = [person for person in people if person.held]
         before = known(work.warehouse, work.sync.name, [person.person_id for person in held], _seals(work))
         rows = [person.row for person in held if before.get(person.person_id)]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from consentry.connectors.base import DeletesAudience, Ok, Removes, Replaces, Skipped
 from consentry.delivery import deadletters, report, tasks
-from consentry.delivery.people import people_to_send
 from consentry.delivery.tables import forget, forget_everybody
 from consentry.errors import DestinationFailed
 from consentry.model.ids import uuid7s
@@ -66,7 +65,7 @@ def _replace(work: Delivery, destination: Replaces, owed: list[str]) -> list[str
         " FROM delivery.ack a JOIN delivery.desired d ON d.person_id = a.person_id WHERE a.sync = $sync",
         sync=name,
     )
-    people = next(people_to_send(work.warehouse, name, "keep", "stays", size=_ALL_ROWS), [])
+    people = next(work.people("keep", "stays", size=_ALL_ROWS), [])
     work.warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync AND operation = 'keep'", sync=name)
     rows = [person.row for person in people]
     sealed = work.gate.seal(work.warehouse, work.sync.target(), "add", rows, batch_id=uuid7s(1)[0])

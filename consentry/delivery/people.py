@@ -30,18 +30,25 @@ class Person:
 
 
 def people_to_send(
-    warehouse: Warehouse, sync: str, operation: str, cause: str, *, size: int, only: Sequence[str] | None = None
+    warehouse: Warehouse,
+    sync: str,
+    operation: str,
+    cause: str,
+    *,
+    golden: str,
+    size: int,
+    only: Sequence[str] | None = None,
 ) -> Iterator[list[Person]]:
     """Yield the people of `delivery.todo` for one operation and cause, `size` at a time.
 
-    only: of these people, when not all.
+    golden: the relation of golden records. only: of these people, when not all.
     """
-    golden = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden") if name != "person_id"]
+    columns = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden") if name != "person_id"]
     chosen = "" if only is None else f" AND t.person_id IN (SELECT unnest($only::{PERSON}[]))"
     query = (
-        f"SELECT {', '.join(['t.person_id', 't.remote_id', *golden])},"
+        f"SELECT {', '.join(['t.person_id', 't.remote_id', *columns])},"
         " replace(CAST(t.payload_hash AS TEXT), '-', '') AS _payload_hash, t.held AS _held"
-        " FROM delivery.todo t LEFT JOIN identity.golden g ON g.person_id = t.person_id"
+        f" FROM delivery.todo t LEFT JOIN {golden} g ON g.person_id = t.person_id"
         f" WHERE t.sync = $sync AND t.operation = $operation AND t.cause = $cause{chosen}"
     )
     params: dict[str, object] = {"sync": sync, "operation": operation, "cause": cause}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from consentry.audit import AuditLog
@@ -19,7 +19,7 @@ from consentry.delivery.former import take_out_former, under_what
 from consentry.delivery.guards import check_guards
 from consentry.delivery.identities import Seals
 from consentry.delivery.ladder import take_out
-from consentry.delivery.payloads import remember_sent
+from consentry.delivery.payloads import golden_of, remember_sent
 from consentry.delivery.people import FETCH_ROWS, Person, people_to_send
 from consentry.delivery.settle import settle
 from consentry.errors import DestinationFailed, RetryLater
@@ -98,11 +98,18 @@ class Delivery:
         self.again, self.wait = [], 0.0
         self.fold()
 
+    def people(
+        self, operation: str, cause: str, *, size: int, only: Sequence[str] | None = None
+    ) -> Iterator[list[Person]]:
+        """Yield those who are due for one operation and cause, `size` at a time."""
+        name, golden = self.sync.name, golden_of(self.warehouse, self.gate, self.sync.target())
+        return people_to_send(self.warehouse, name, operation, cause, golden=golden, size=size, only=only)
+
     def send_all(self, operation: Operation, cause: str, only: Sequence[str] | None) -> None:
         capable = self.destination.capabilities.batch_max
         size = min(capable, self.sync.batch_size or capable)
         some = size * max(1, FETCH_ROWS // size)
-        for people in people_to_send(self.warehouse, self.sync.name, operation, cause, size=some, only=only):
+        for people in self.people(operation, cause, size=some, only=only):
             ids = [person.person_id for person in people]
             register = None if operation == "remove" else self.gate.register(self.warehouse, ids)
             for first in range(0, len(people), size):
@@ -212,7 +219,7 @@ class Delivery:
         take_out(self, "withdrawn")
 
     def cannot_remove(self, cause: str, only: Sequence[str] | None = None) -> None:
-        for people in people_to_send(self.warehouse, self.sync.name, "remove", cause, size=FOLD_ROWS, only=only):
+        for people in self.people("remove", cause, size=FOLD_ROWS, only=only):
             self.set_aside(people, {person.person_id: "cannot_remove" for person in people})
 
     def set_aside(self, people: Sequence[Person], codes: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ from consentry.errors import RetryLater, SourceFailed
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
 from consentry.pipeline.job import Enrichment
+from consentry.pipeline.uses import golden_of
 from consentry.warehouse import Warehouse
 
 KEYS = "identity.enrichment_key"
@@ -91,10 +92,13 @@ class _Enriching:
         )
         return {"answers": dict(counts), "refused": dict(decided.refused), "filled": filled, "sentence": sentence}
 
+    def _golden(self) -> str:
+        return golden_of(self._context, self._target.destination)
+
     def _write_keys(self) -> None:
         """Name what would be sent of each person who may be looked up."""
         allowed = (
-            "SELECT g.* FROM identity.golden g JOIN ops.decision d"
+            f"SELECT g.* FROM {self._golden()} g JOIN ops.decision d"
             " ON d.person_id = g.person_id AND d.target = $consentry_target AND d.allow"
         )
         found = self._context.gate.payload_hashes(self._warehouse, self._target, allowed)
@@ -116,7 +120,7 @@ class _Enriching:
     def _next_people(self, last: str) -> list[dict[str, Any]]:
         since = datetime.now(UTC) - timedelta(days=self._block.ttl_days)
         found = self._warehouse.sql(
-            f"SELECT g.* FROM identity.golden g JOIN ("
+            f"SELECT g.* FROM {self._golden()} g JOIN ("
             f"SELECT min(person_id) AS person_id FROM {KEYS} WHERE payload_hash NOT IN ("
             f"SELECT lookup FROM {ANSWERS} WHERE enrichment = $name AND {_SETTLED} AND fetched_at > $since)"
             " GROUP BY payload_hash) k ON k.person_id = g.person_id WHERE g.person_id > $last"

@@ -18,17 +18,18 @@ from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
 from consentry.model.ids import new_run_id
 from consentry.model.names import quoted_table
-from consentry.pipeline.canonical import key_sql, record_sql, stream_table, streams_of
+from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.context import Context, decisions_of, refused_table
-from consentry.pipeline.job import StreamBlock
+from consentry.pipeline.deleting import delete_records, delete_rows
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.stewarding import stewarding
+from consentry.pipeline.uses import uses
 from consentry.validation.held import erase as erase_held
 from consentry.validation.held import held_streams
+from consentry.warehouse.rewriting import rewrite
 
 _GONE = "identity.erasing"
 _HISTORY = ("identity.person", "identity.identity_event")
-_TOUCHED = "identity.erasing_row"
 
 
 # The answer is plain JSON.
@@ -60,9 +61,10 @@ def erase_person(loaded: Loaded, *, person: str | None, kind: str, value: str, b
             erased=_GONE,
             refused=refused_table(context),
         )
-        golden(warehouse, config, run_id=context.run_id)
+        golden(warehouse, config, run_id=context.run_id, uses=uses(loaded))
         _forget(context, person_id)
         context.audit.append("identity.erased", run=context.run_id, person=person_id, by=by, events=dict(found.events))
+    rewrite(loaded.state / "warehouse.duckdb", memory_limit=loaded.job.memory_limit)
     return {"person_id": person_id, **counts, "events": dict(found.events)}
 
 
@@ -119,57 +121,24 @@ def _delete(context: Context, known: Sequence[tuple[str, str, str | None]]) -> i
     for kind, value, _ in known:
         values.setdefault(kind, []).append(value)
     rows = sum(erase_held(warehouse, stream, values) for stream in held_streams(warehouse))
-    for source, name, where, params in _places(context, values):
-        rows += _delete_rows(context, source, name, where, params)
+    rows += delete_records(context, _GONE)
+    for source, name, where, params in _feeds(context, values):
+        rows += delete_rows(context, source, name, where, params)
     for table in warehouse.tables("clean"):
         if "record_id" in warehouse.columns(table):
             warehouse.sql(f"DELETE FROM {quoted_table(table)} WHERE record_id IN (SELECT record_id FROM {_GONE})")
     return rows
 
 
-def _places(context: Context, values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str, dict[str, object]]]:
-    """Yield each stream with the condition by which its clean rows are the person's, and its parameters."""
-    job = context.loaded.job
-    for (source, name), stream in streams_of(job, "customer", "event", "link").items():
-        yield source, name, f"{record_sql(source, stream)} IN (SELECT record_id FROM {_GONE})", {}
+def _feeds(context: Context, values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str, dict[str, object]]]:
+    """Yield each consent feed with the condition by which its clean rows are the person's, and its parameters."""
     told = sorted({text.lower() for texts in values.values() for text in texts})
     if not told:
         return
-    for source, name in streams_of(job, "consent"):
+    for source, name in streams_of(context.loaded.job, "consent"):
         # What a platform told may stand anywhere in its row, also inside a payload.
         held = "EXISTS (SELECT 1 FROM unnest($told) t(word) WHERE contains(lower(to_json(rows)::TEXT), t.word))"
         yield source, name, held, {"told": told}
-
-
-def _delete_rows(context: Context, source: str, name: str, where: str, params: Mapping[str, object]) -> int:
-    """Delete rows of one stream: the clean ones, and every version of them that was landed."""
-    warehouse, stream = context.warehouse, context.loaded.job.sources[source].streams[name]
-    clean, raw = (quoted_table(stream_table(zone, source, name)) for zone in ("clean", "raw"))
-    if not warehouse.has(stream_table("clean", source, name)):
-        return 0
-    warehouse.sql(
-        f"CREATE OR REPLACE TABLE {_TOUCHED} AS SELECT _rid, {key_sql(stream)} AS key FROM {clean} AS rows"
-        f" WHERE {where}",
-        **params,
-    )
-    rows = 0
-    with warehouse.transaction():
-        warehouse.sql(f"DELETE FROM {clean} WHERE _rid IN (SELECT _rid FROM {_TOUCHED})")
-        if warehouse.has(stream_table("raw", source, name)):
-            rows = _delete_landed(context, raw, stream)
-    warehouse.drop(_TOUCHED)
-    return rows
-
-
-def _delete_landed(context: Context, raw: str, stream: StreamBlock) -> int:
-    key = key_sql(stream)
-    same = (
-        f"_rid IN (SELECT _rid FROM {_TOUCHED}) OR {key} IN (SELECT key FROM {_TOUCHED}) OR {key} IN"
-        f" (SELECT {key} FROM {raw} WHERE _rid IN (SELECT _rid FROM {_TOUCHED}))"
-    )
-    found = context.warehouse.sql(f"SELECT count(*) AS n FROM {raw} WHERE {same}")
-    context.warehouse.sql(f"DELETE FROM {raw} WHERE {same}")
-    return int(found["n"][0].as_py())
 
 
 def _forget(context: Context, person: str) -> None:

@@ -25,6 +25,7 @@ from consentry.consent.signals.read import read_signal
 from consentry.consent.signals.rows import SignalBlock
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
+from consentry.identity.golden_for import golden_rows
 from consentry.pipeline.keyrings import keys_of
 from consentry.pipeline.left import held_log, left_warehouse
 from consentry.pipeline.load import Loaded
@@ -129,14 +130,15 @@ def explain(
     with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
+        target = loaded.target(sync)
+        rows = golden_rows(warehouse, loaded.policy.destinations[target.destination].purposes_all_of)
         people = warehouse.sql(
-            "SELECT g.* FROM identity.golden g SEMI JOIN ops.subject s"
+            f"SELECT g.* FROM {rows} g SEMI JOIN ops.subject s"
             " ON s.person_id = g.person_id AND s.identifier = $name ORDER BY g.person_id",
             name=name,
         ).to_pylist()
         if not people:
             raise ConfigError("Nobody has this identifier, as of the job's last run.")
-        target = loaded.target(sync)
         answers = gate.answers(warehouse, target, people)
         events = ledger.history(kind, value, region=region)
     destination = loaded.policy.destinations[target.destination]

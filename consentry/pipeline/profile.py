@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from consentry.consent.tokens import tokens
 from consentry.errors import StopRun
+from consentry.identity.golden_for import golden_rows, left_out
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
 from consentry.pipeline.freshness import GOLDEN, hold_attributes
+from consentry.pipeline.uses import profiling
 from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
@@ -62,6 +64,7 @@ def _checked(context: Context) -> Checked:
             warehouse,
             contract,
             table="identity.golden",
+            rows=golden_rows(warehouse, profiling(context.loaded)),
             key="person_id",
             into=CHECKED,
             run_id=context.run_id,
@@ -116,8 +119,9 @@ def _write_tokens(context: Context) -> None:
         return pa.RecordBatch.from_arrays([batch["person_id"].cast(pa.string()), *made], schema=schema)
 
     listed = ", ".join(["g.person_id", *(f"CAST(g.{quoted(kind)} AS TEXT) AS {quoted(kind)}" for kind in kinds)])
+    golden = golden_rows(context.warehouse, profiling(context.loaded))
     context.warehouse.map_batches(
-        f"SELECT {listed} FROM identity.golden g JOIN profile.person p ON p.person_id = g.person_id",
+        f"SELECT {listed} FROM {golden} g JOIN profile.person p ON p.person_id = g.person_id",
         tokenise,
         into="profile.token",
         schema=schema,
@@ -125,12 +129,18 @@ def _write_tokens(context: Context) -> None:
 
 
 def _write_events(context: Context, event: str) -> None:
-    """Write the events of one name with the person they belong to and their number, sorted as rules read them."""
+    """Write the events of one name with the person they belong to and their number, sorted as rules read them.
+
+    Events of records that may not be linked with the person for profiling are not the person's.
+    """
     properties = ", ".join(f"e.{quoted(name)}" for name in context.loaded.job.events[event])
+    others, params = left_out(context.warehouse, profiling(context.loaded))
     context.warehouse.sql(
         f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, o.ordinal AS {NUMBER}, e.occurred_at"
         f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
+        f" ANTI JOIN ({others}) l ON l.record_id = e.record_id"
         " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
         " JOIN profile.person p ON p.person_id = m.person_id"
-        f" JOIN {ORDINALS} o ON o.person_id = m.person_id ORDER BY o.ordinal, e.occurred_at"
+        f" JOIN {ORDINALS} o ON o.person_id = m.person_id ORDER BY o.ordinal, e.occurred_at",
+        **params,
     )

@@ -201,6 +201,7 @@ def _summary(
             "extracted": check["rows"].get("in", 0),
             "clean": check["rows"].get("clean", 0),
             "quarantined": check["rows"].get("quarantined", 0),
+            "erased": results["extract"].get("erased", 0),
         },
         "quarantine_reasons": dict(reasons),
         "imputed_cells": sum(profile["imputed"].values()),

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
-from consentry.consent.erased import SET_ASIDE, set_aside_erased
+from consentry.consent.erased import SET_ASIDE, Erased, set_aside_erased
 from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
 from consentry.identity.resolve import resolve
@@ -23,12 +23,15 @@ from consentry.pipeline.agreement import watch_sources
 from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
 from consentry.pipeline.consenting import rows_for_ledger, told
 from consentry.pipeline.context import Context, decisions_of, refused_table
+from consentry.pipeline.deleting import delete_records
 from consentry.pipeline.enrich import enrich
 from consentry.pipeline.freshness import hold, release, stale_inputs
 from consentry.pipeline.inspect import versions_ending
 from consentry.pipeline.job import StreamBlock
+from consentry.pipeline.keeping_out import forget_recorded, kept_out, note_kept_out, sieve_of
 from consentry.pipeline.modelling import score_due
 from consentry.pipeline.profile import build_profile
+from consentry.pipeline.uses import uses
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
 from consentry.validation.replay import replay
@@ -56,10 +59,15 @@ class Stage:
 def extract(context: Context) -> Result:
     """Read every source and land what it gave in `raw`."""
     landed: dict[str, int] = {}
+    erased = Erased.of(context.ledger)
+    erased_rows = 0
     remarks = versions_ending(context.loaded)
     for name, block in context.loaded.job.sources.items():
         source = context.loaded.source(name)
-        specs = [StreamSpec(stream, spec.mode, spec.drift) for stream, spec in block.streams.items()]
+        specs = [
+            StreamSpec(stream, spec.mode, spec.drift, sieve_of(context, erased, name, spec))
+            for stream, spec in block.streams.items()
+        ]
         found = land(
             source,
             name=name,
@@ -70,6 +78,9 @@ def extract(context: Context) -> Result:
             progress=_increments(context, "extract"),
         )
         landed |= {f"{name}__{item.stream}": item.rows for item in found}
+        for item in found:
+            note_kept_out(context, f"{name}.{item.stream}", item.sieved)
+            erased_rows += item.sieved
         remarks += [
             f"{name}.{item.stream} has new columns; its drift rule kept {item.left_out:,} records from raw."
             for item in found
@@ -77,7 +88,9 @@ def extract(context: Context) -> Result:
         ]
         if isinstance(source, Remarks):
             remarks += source.remarks()
-    return {"landed": landed, "remarks": remarks}
+    if erased_rows:
+        context.audit.append("erased.kept_out", run=context.run_id, durable=False, rows=erased_rows)
+    return {"landed": landed, "remarks": remarks, "erased": erased_rows}
 
 
 def _increments(context: Context, stage: str) -> Callable[[str, int], None]:
@@ -173,7 +186,7 @@ def _refuse_a_source_that_ran_dry(context: Context, source: str, name: str) -> N
     stream = context.loaded.job.sources[source].streams[name]
     label = f"{source}.{name}"
     raw, clean = (context.warehouse.count(stream_table(zone, source, name)) for zone in ("raw", "clean"))
-    if stream.allow_empty or label in context.allow:
+    if stream.allow_empty or label in context.allow or (not clean and kept_out(context, label)):
         return
     if raw == 0:
         held = f"; {clean:,} rows are kept from earlier runs" if clean else ""
@@ -196,6 +209,7 @@ def consent(context: Context) -> Result:
     refused: Counter[str] = Counter()
     warehouse = context.warehouse
     warehouse.sql("CREATE TABLE IF NOT EXISTS ops.consent_taken (stream TEXT, rid BIGINT)")
+    erased = Erased.of(context.ledger)
     for (source, name), stream in streams_of(context.loaded.job, "consent").items():
         table = stream_table("clean", source, name)
         if not warehouse.has(table):
@@ -211,6 +225,7 @@ def consent(context: Context) -> Result:
         totals.update(new=imported.new, duplicate=imported.duplicate)
         refused.update(imported.refused)
         warehouse.sql("INSERT INTO ops.consent_taken VALUES ($s, $rid)", s=f"{source}__{name}", rid=top)
+        forget_recorded(context, erased, source, name, above=taken)
     size, head = context.ledger.head()
     context.audit.append(
         "consent.recorded",
@@ -246,6 +261,8 @@ def merge(context: Context) -> Result:
     """Find out which records are the same person, and make one golden record each."""
     write_canonical(context.warehouse, context.loaded.job)
     erased = set_aside_erased(context.warehouse, context.ledger, run_id=context.run_id)
+    if erased:
+        delete_records(context, SET_ASIDE)
     config = context.loaded.job.identity
     found = resolve(
         context.warehouse,
@@ -255,7 +272,7 @@ def merge(context: Context) -> Result:
         erased=SET_ASIDE if erased else None,
         refused=refused_table(context),
     )
-    golden(context.warehouse, config, run_id=context.run_id)
+    golden(context.warehouse, config, run_id=context.run_id, uses=uses(context.loaded))
     disagreements = watch_sources(context)
     context.audit.append(
         "identity.resolved",
