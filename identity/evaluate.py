@@ -13,6 +13,7 @@ from consentry.errors import ConfigError
 from consentry.identity.config import IdentityConfig
 from consentry.identity.decisions import Decisions
 from consentry.identity.estimate import pair_estimates, sample_precision
+from consentry.identity.fitted import fitted
 from consentry.identity.labels import Labels
 from consentry.identity.metrics import Agreement, b_cubed, exact_clusters, mistakes, pairwise
 from consentry.identity.model import load
@@ -152,14 +153,14 @@ def _evidence(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def likeness_of(warehouse: Warehouse, config: IdentityConfig) -> dict[str, Any] | None:
-    """Count pairs by how alike they are, in tenths, and list what each level of a given model weighs, in bits."""
+    """Count pairs by how alike they are, in tenths, and list what each level of the model weighs, in bits."""
     if config.similar is None or not warehouse.has("identity.similar_pair"):
         return None
     rows = warehouse.sql(
         "SELECT least(floor(probability * 10), 9)::INT AS tenth, count(*) AS pairs FROM identity.similar_pair"
         " GROUP BY 1 ORDER BY 1"
     ).to_pylist()
-    model = load(config.similar.model) if config.similar.model else None
+    model = fitted(warehouse) or (load(config.similar.model) if config.similar.model else None)
     weights = [
         {"comparison": comparison.name, "level": level.label, "bits": level.weight}
         for comparison in (model.comparisons if model else ())

@@ -1,12 +1,21 @@
-"""Write the evaluation of identity as one HTML page that needs nothing else: no script, no font, no network."""
+"""Write the evaluation of identity as one HTML page that needs nothing else: no font, no network.
+
+It has scripts where there are charts of Splink, which it draws with Vega: these are part of the page, and the page's
+own policy lets no other run and nothing be fetched.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from consentry.identity.charts import Chart, libraries
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --soft: #777; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
@@ -14,23 +23,46 @@ table { border-collapse: collapse; margin: .5rem 0 1.5rem; } th, td { padding: .
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } tr { border-bottom: 1px solid var(--line); }
 .tiles { display: flex; flex-wrap: wrap; gap: 1rem; } .tile { border: 1px solid var(--line); border-radius: .5rem;
 padding: .6rem 1rem; min-width: 9rem; } .tile b { display: block; font-size: 1.6rem; } .soft { color: var(--soft); }
-rect { fill: var(--bar); } text { fill: currentColor; font-size: 13px; }
+.ours rect { fill: var(--bar); } .ours text { fill: currentColor; font-size: 13px; }
+.chart { overflow-x: auto; background: #fff; color: #000; border-radius: .5rem; padding: .5rem; margin-bottom: 1rem; }
 """
 
 
-def identity_report(found: Mapping[str, Any], *, job: str, made_at: str) -> str:
-    """Return the page for what `evaluate` found."""
+def identity_report(found: Mapping[str, Any], *, job: str, made_at: str, charts: Sequence[Chart] = ()) -> str:
+    """Return the page for what `evaluate` found, with charts of the model of likeness."""
     title = f"People of {escape(job)}"
-    body = "".join(_parts(found, title, made_at))
+    scripts = (*libraries(), _draw(charts)) if charts else ()
+    body = "".join((*_parts(found, title, made_at, charts), *(f"<script>{text}</script>" for text in scripts)))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_allowed(scripts)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
 
 
-def _parts(found: Mapping[str, Any], title: str, made_at: str) -> Iterator[str]:
+def _allowed(scripts: Sequence[str]) -> str:
+    """Return what the page's policy adds for its scripts: these, by their hashes, and that Vega compiles its own."""
+    if not scripts:
+        return ""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    return "; script-src 'unsafe-eval' " + " ".join(f"'sha256-{one}'" for one in hashes)
+
+
+def _draw(charts: Sequence[Chart]) -> str:
+    """Write the script that draws each chart in its place; what ends a script is written otherwise."""
+    specs = json.dumps([chart.spec for chart in charts], default=float).replace("<", "\\u003c")
+    options = "{actions: false, renderer: 'svg'}"
+    return f"{specs}.forEach((spec, n) => vegaEmbed('#chart-' + n, spec, {options}));"
+
+
+def _charts(charts: Sequence[Chart]) -> Iterator[str]:
+    for number, chart in enumerate(charts):
+        yield f"<h3>{escape(chart.title)}</h3><p>{escape(chart.sentence)}</p>"
+        yield f'<div class="chart" id="chart-{number}" role="img" aria-label="{escape(chart.title)}"></div>'
+
+
+def _parts(found: Mapping[str, Any], title: str, made_at: str, charts: Sequence[Chart]) -> Iterator[str]:
     yield f'<h1>{title}</h1><p class="soft">Made {escape(made_at)}. No identifier of anybody is on this page.</p>'
     conflicts, order = found["conflicts"], found["order"]
     tiles = {
@@ -48,7 +80,7 @@ def _parts(found: Mapping[str, Any], title: str, made_at: str) -> Iterator[str]:
         ((row["type"], row["linking"], row["demoted"]) for row in found["evidence"]),
     )
     if found["likeness"]:
-        yield from _likeness(found["likeness"])
+        yield from _likeness(found["likeness"], charts)
     yield "<h2>Records whose person changed, by run</h2>" + _table(
         ("run", "known before", "changed", "share"),
         ((row["run_id"], row["known"], row["changed"], f"{row['rate']:.2%}") for row in found["churn"]),
@@ -78,9 +110,12 @@ def _labels(labels: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _likeness(found: Mapping[str, Any]) -> Iterator[str]:
+def _likeness(found: Mapping[str, Any], charts: Sequence[Chart]) -> Iterator[str]:
     yield "<h2>Pairs by how alike they are</h2>" + _bars(found["pairs"])
-    if found["weights"]:
+    if charts:
+        yield "<h2>How likeness is told</h2><p>Charts of Splink, for the model as the last run fitted it.</p>"
+        yield from _charts(charts)
+    elif found["weights"]:
         yield "<h2>What each agreement weighs</h2>" + _weights(found["weights"])
 
 
@@ -94,7 +129,7 @@ def _weights(levels: Sequence[Mapping[str, Any]]) -> str:
         f'<text x="800" y="{n * 22 + 15}">{level["bits"]:+.1f}</text>'
         for n, level in enumerate(levels)
     )
-    return f'<svg role="img" width="860" height="{len(levels) * 22 + 8}">{rows}</svg>'
+    return f'<svg class="ours" role="img" width="860" height="{len(levels) * 22 + 8}">{rows}</svg>'
 
 
 def _tile(name: str, number: str) -> str:
@@ -120,4 +155,4 @@ def _bars(counts: Mapping[str, int]) -> str:
         f'<text x="{96 + 400 * count / most:.1f}" y="{n * 24 + 16}">{count:,}</text>'
         for n, (name, count) in enumerate(counts.items())
     )
-    return f'<svg role="img" width="600" height="{len(counts) * 24 + 8}">{rows}</svg>'
+    return f'<svg class="ours" role="img" width="600" height="{len(counts) * 24 + 8}">{rows}</svg>'

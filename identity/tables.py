@@ -66,6 +66,7 @@ STAGED = (
     "identity.compared_record",
     "identity.compared_pair",
     "identity.compared_feature",
+    "identity.staged_shown",
     "identity.staged_person",
 )
 

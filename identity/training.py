@@ -65,14 +65,16 @@ def train(
     return Trained(replace(model, prior=prior), records, passes)
 
 
-def splink_linker(records: pa.Table, model: Model, *, pairs: Sequence[str] = ()) -> Linker:
+def splink_linker(records: pa.Table, model: Model, *, pairs: Sequence[str] = (), explains: bool = False) -> Linker:
     """Return Splink over cleaned records (r, a column for each meaning), in a database of its own, with this model.
 
     pairs: blocking rules of the pairs it is to predict. Columns tf_MEANING, where there, are taken as they are.
+    explains: predictions carry all that a chart of how they come about takes.
     """
     logging.getLogger("splink").setLevel(logging.ERROR)
     settings: dict[str, Any] = model.settings()  # Splink's own shape
     settings["blocking_rules_to_generate_predictions"] = list(pairs)
+    settings["retain_matching_columns"] = explains
     return Linker(DuckDBAPI(duckdb.connect()).register(records), settings, log_level=logging.ERROR)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consentry.consent.linking import LINK_REFUSED
+from consentry.identity.charts import charts
 from consentry.identity.evaluate import against_labels, clerical_sample, without_labels
 from consentry.identity.labels import read_labels
 from consentry.identity.report_html import identity_report
@@ -28,10 +29,11 @@ def evaluated(loaded: Loaded, labels: Path | None, out: Path | None) -> dict[str
         found = without_labels(context.warehouse, loaded.job.identity, decisions=decisions_of(context), refused=refused)
         if told:
             found["labels"] = against_labels(context.warehouse, told)
+        drawn = charts(context.warehouse, loaded.job.identity) if out else ()
     if out:
         made_at = datetime.now(UTC).isoformat(timespec="seconds")
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(identity_report(found, job=loaded.job.job, made_at=made_at), encoding="utf-8")
+        out.write_text(identity_report(found, job=loaded.job.job, made_at=made_at, charts=drawn), encoding="utf-8")
     return found
 
 
