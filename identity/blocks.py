@@ -71,12 +71,17 @@ def read_hashes(warehouse: Warehouse, columns: Mapping[str, str]) -> dict[str, H
     """Read a hash of each expression over FEATURES, by record; 0 where it is null."""
     records = warehouse.count(FEATURES)
     found = {name: np.zeros(records, dtype=np.uint64) for name in columns}
-    hashed = ", ".join(f"CASE WHEN {sql} IS NULL THEN 0 ELSE hash({sql}) END" for sql in columns.values())
+    hashed = ", ".join(map(hashed_sql, columns.values()))
     for batch in warehouse.stream(f"SELECT r, {hashed} FROM {FEATURES}"):
         at = batch.column(0).to_numpy()
         for place, name in enumerate(columns, 1):
             found[name][at] = batch.column(place).to_numpy()
     return found
+
+
+def hashed_sql(sql: str) -> str:
+    """Write the SQL of the hash of an expression, 0 where it is null."""
+    return f"CASE WHEN {sql} IS NULL THEN 0 ELSE hash({sql}) END"
 
 
 def rule_key(parts: Sequence[Hashes]) -> Hashes:

@@ -17,7 +17,7 @@ COLUMNS = {name: name for name in ROLES if name not in ("national_id", "birth_pl
 
 
 def test_copies_of_known_records_score_as_in_a_batch() -> None:
-    table, rules = hard_customers(1_500, seed=3), SimilarRules()
+    table, rules = hard_customers(600, seed=3), SimilarRules()
     found = look(DuckDBWarehouse(threads=2), table, COLUMNS, rules=rules)
     warehouse = DuckDBWarehouse(threads=2)
     rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
@@ -31,7 +31,7 @@ def test_copies_of_known_records_score_as_in_a_batch() -> None:
         )
     )
     seen = 0
-    for record in (5, 77, 700):
+    for record in (5, 77, 300):
         new = meet(index, table.slice(record, 1))
         assert new.right.tolist() == [index.records] * len(new.right)
         scores = dict(zip(new.left.tolist(), new.probability.tolist(), strict=True))
@@ -51,3 +51,16 @@ def test_a_record_like_no_other_meets_nobody() -> None:
     index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
     odd = pa.table({name: ["qqqq"] for name in COLUMNS})
     assert meet(index, odd).probability.max(initial=0.0) < 0.01
+
+
+def test_nobody_new_meets_nobody_and_new_records_meet_each_other() -> None:
+    table, rules = hard_customers(300, seed=3), SimilarRules()
+    warehouse = DuckDBWarehouse(threads=2)
+    found = look(warehouse, table, COLUMNS, rules=rules)
+    rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
+    warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
+    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    assert len(meet(index, table.slice(0, 0)).left) == 0
+    said = {name: ["quentin"] * 2 for name in COLUMNS} | {"email": ["q@example.org"] * 2}
+    new = meet(index, pa.table(said))
+    assert new.probability[(new.left == index.records) & (new.right == index.records + 1)].tolist() > [0.9]
