@@ -72,7 +72,8 @@ def profile_load(
     warehouse: Warehouse, contract: Contract, *, stream: str, table: str, key: Sequence[str], run_id: str
 ) -> LoadProfile:
     """Describe the good rows of a table of judged rows (`_bad` marks the others)."""
-    columns = [column for column in contract.columns if column.name in warehouse.columns(table.replace('"', ""))]
+    present = warehouse.columns(table.replace('"', ""))
+    columns = [column for column in contract.columns if column.name in present]
     counts = [
         f"count({quoted(c.name)}) AS {quoted(f'n:{c.name}')}, approx_count_distinct({quoted(c.name)}) AS"
         f" {quoted(f'd:{c.name}')}"

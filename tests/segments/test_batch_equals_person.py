@@ -223,7 +223,7 @@ def store(warehouse: DuckDBWarehouse, persons: list[Person]) -> None:
 WAREHOUSE = DuckDBWarehouse(threads=1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.lists(rules(None), min_size=1, max_size=6), people, st.sampled_from(NOWS))
 def test_batch_and_person_agree_on_every_rule_person_and_clock(
     made: list[ast.Rule], persons: list[Person], now: datetime

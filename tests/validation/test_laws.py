@@ -127,7 +127,7 @@ def judged(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     return columns, data
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(drawn=judged())
 def test_every_verdict_is_that_of_panderas_pandas_backend(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[dict[str, Any], dict[str, list[Any]]]
