@@ -12,14 +12,11 @@ from consentry.consent.gate import Gate
 from consentry.delivery import deadletters, journal
 from consentry.delivery.compare import stage
 from consentry.delivery.config import Sync
+from consentry.delivery.denied import stage_denied
 from consentry.delivery.payloads import refresh
 from consentry.delivery.tables import make_tables
 from consentry.store import Store
 from consentry.warehouse import Warehouse
-
-# Refusals that no person uttered and no date brought: consent cannot be proven, as after a lost key or a mistake
-# in the policy. They take people out in every mode, but within the guards: one slip must not empty an audience.
-UNPROVEN = ("no_record", "no_identifier", "purpose_not_covered", "unmapped", "identifier_scope", "regime_mismatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +24,7 @@ class Difference:
     """How many people a sync concerns, and what would be done for them.
 
     members: in the segment. desired: of these, allowed and not held out. held: in the audience as far as
-    acknowledged, or perhaps. removes_consent: to be taken out because they refused or their consent ended;
+    acknowledged, or perhaps. removes_consent: to be taken out because they refused, were erased or their consent ended;
     removes_left: for any other cause, which the guards count. waiting: held back by a dead letter.
     refused: members that the policy refuses, by reason. withheld: why nothing is sent but what withdrawals ask for:
     `suppressed_small`, `small_change` or `below_platform_minimum`; empty when nothing is held back.
@@ -68,7 +65,8 @@ def difference(warehouse: Warehouse, store: Store, gate: Gate, sync: Sync, *, au
     journal.fold(warehouse, store, sync.name)
     deadletters.stage(warehouse, store, sync.name)
     stage(warehouse, gate, sync)
-    _stage_compared(warehouse, sync)
+    stage_denied(warehouse, sync)
+    _stage_compared(warehouse)
     refresh(warehouse, gate, sync.target(), people="delivery.compared")
     with warehouse.transaction():
         warehouse.sql("DELETE FROM delivery.todo WHERE sync = $sync", sync=sync.name)
@@ -102,21 +100,13 @@ def _withhold(warehouse: Warehouse, gate: Gate, sync: Sync, audience_min: int) -
     return code
 
 
-def _stage_compared(warehouse: Warehouse, sync: Sync) -> None:
-    """Stage whose payloads must be known to compare them, and who is held that the policy refuses."""
+def _stage_compared(warehouse: Warehouse) -> None:
+    """Stage whose payloads must be known to compare them."""
     warehouse.sql(
         "CREATE OR REPLACE TABLE delivery.compared AS SELECT d.person_id, d.fingerprint FROM delivery.desired d"
         " SEMI JOIN (SELECT v.person_id FROM delivery.moved v LEFT JOIN delivery.held h ON h.person_id = v.person_id"
         " LEFT JOIN delivery.letter l ON l.person_id = v.person_id"
         " WHERE v.desired AND (h.person_id IS NOT NULL OR l.person_id IS NOT NULL)) v ON v.person_id = d.person_id"
-    )
-    warehouse.sql(
-        "CREATE OR REPLACE TABLE delivery.denied AS SELECT h.person_id, h.remote_id,"
-        " bool_or(d.reason NOT IN (SELECT unnest($unproven))) AS refused FROM delivery.held h"
-        " JOIN ops.decision d ON d.person_id = h.person_id AND d.target = $sync AND NOT d.allow"
-        " GROUP BY h.person_id, h.remote_id",
-        sync=sync.name,
-        unproven=list(UNPROVEN),
     )
 
 

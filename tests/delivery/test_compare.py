@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consentry.delivery import deadletters
-from consentry.delivery.diff import UNPROVEN, difference
+from consentry.delivery.denied import UNPROVEN
+from consentry.delivery.diff import difference
 from consentry.testing.memory import Memory, MemoryConfig
 from consentry.warehouse import DuckDBWarehouse
 from consentry.warehouse.people import make_table

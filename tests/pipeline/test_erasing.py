@@ -82,6 +82,16 @@ def test_an_erased_person_is_in_no_table_nor_file_and_leaves_the_destination(tin
     assert '"action":"identity.erased"' in log and '"by":"Dana"' in log and email(3) not in log
 
 
+def test_an_erased_person_leaves_where_nobody_else_would_whatever_the_guards(tiny: TinyJob) -> None:
+    tiny.spec["syncs"]["adults"] |= {"mode": "upsert", "guards": {"max_deletes": 0}}
+    tiny.write()
+    tiny.write_people(range(4))
+    again(tiny)
+    erase(tiny, "--by", "email", "--value", email(3))
+    again(tiny)
+    assert members(tiny) == {email(number) for number in range(3)}
+
+
 def test_a_phone_that_others_share_is_not_suppressed_with_one_of_them(tiny: TinyJob) -> None:
     tiny.write_people(range(4))
     people = tiny.folder / "people.csv"
