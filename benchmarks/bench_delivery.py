@@ -8,7 +8,7 @@ delivery runs in a process of its own, whose peak memory the kernel reports. drt
 simulator, under the same limits, one request a row; its environment is made once in the temporary folder. The
 comparison is that of 10 million memberships, 1 per cent of them changed.
 
-`--quick` sends 4,000 members of whom 400 change, and compares 1 million memberships; `diff_cpu_s` is then ten
+`--quick` sends 4,000 members of whom 1,000 change, and compares 1 million memberships; `diff_cpu_s` is then ten
 times what was measured.
 """
 
@@ -155,7 +155,7 @@ def worker(*words: str) -> tuple[dict[str, Any], float]:
 
 
 def comparison(memberships: int) -> dict[str, Any]:
-    """Compare memberships with the ledger, in a process that did nothing before."""
+    """Compare memberships with the ledger, in a process that compared nothing but ten people before."""
     with tempfile.TemporaryDirectory() as folder:
         worker("ledger", folder, str(memberships))
         found, peak = worker("comparison", folder)
