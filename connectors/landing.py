@@ -152,14 +152,22 @@ class _Place:
 
     def load(self, stream: str, rows: Callable[[dict[str, Any]], Iterator[pa.Table]]) -> None:
         """Load one package: the tables that `rows` yields, and the note it leaves in the dict it is given."""
+        taken = 0
 
         def package() -> Iterator[pa.Table]:
+            nonlocal taken
             note: dict[str, Any] = {}
-            yield from rows(note)
+            for table in rows(note):
+                taken += table.num_rows
+                yield table
             dlt.current.source_state().setdefault("streams", {})[stream] = note
 
         resource = dlt.resource(package, name=f"{self.name}__{stream}", write_disposition="append")
         self._guarded(lambda: self._pipeline.extract(resource, loader_file_format="parquet"))
+        if taken < TABLE_ROWS:
+            # Giving memory back takes longer than so few rows do.
+            self._guarded(self._load_what_waits)
+            return
         _let_go()
         with self.warehouse.sparing():
             self._guarded(self._load_what_waits)

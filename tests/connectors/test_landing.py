@@ -170,7 +170,10 @@ def test_no_record_stays_in_the_working_folder(tmp_path: Path) -> None:
         assert path.is_dir() or b"canary-7" not in path.read_bytes(), path
 
 
-def test_what_is_landed_is_let_go_of_and_waits_in_no_log(tmp_path: Path) -> None:
+def test_what_is_landed_in_bulk_is_let_go_of_and_waits_in_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "TABLE_ROWS", 2)
     warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
     _land(Pages([_page(1, 200)]), tmp_path, warehouse=warehouse)
     log = tmp_path / "w.duckdb.wal"
