@@ -18,36 +18,45 @@ from consentry.identity.config import SIMILAR, IdentityConfig
 from consentry.identity.constraints import constraints
 from consentry.identity.fitted import keep_fitted
 from consentry.identity.linkage import Guards, Pairs, cluster
+from consentry.identity.seal import is_sealed, keep_seal, seal
 from consentry.identity.similar import Evidence, columns_of, evidence
 from consentry.identity.similar_config import SimilarRules
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 
 RECORDS = "identity.staged_alike"
-_GROUPS = "identity.staged_alike_group"
+GROUPS = "identity.similar_group"
+_STAGED_GROUPS, _STAGED_PAIRS, _STAGED_BLOCKS = (f"identity.staged_alike_{name}" for name in ("group", "pair", "block"))
 # Pairs from here on are kept for those who explain or review.
 _TELLING = 0.05
-_PAIR_TYPES = "record_id TEXT, other_id TEXT, probability DOUBLE"
+_BLOCK = pa.schema([("rule", pa.string()), ("keys", pa.int64()), ("records", pa.int64())])
 
 
 def stage_similar(warehouse: Warehouse, config: IdentityConfig, *, refused: str | None = None) -> None:
     """Add to identity.staged_identifier the type `similar`, for records that only their likeness links.
 
-    All customer records are looked at, so that the groups depend on the records alone. Beside it the tables
-    identity.similar_pair (record_id, other_id, probability) and identity.similar_block (rule, keys, records): the
-    pairs that are at all alike, and blocks that were too large to compare.
+    All customer records are looked at, so that the groups depend on the records alone; when nothing changed that could
+    change the groups, those of the last run are taken. Beside it the tables identity.similar_pair (record_id, other_id,
+    probability) and identity.similar_block (rule, keys, records): the pairs that are at all alike, and blocks that were
+    too large to compare.
     """
     rules = config.similar
     if rules is None or not warehouse.has("clean.customer"):
         return
     columns, query = stage_customers(warehouse, rules, refused=refused)
     if columns and warehouse.count(RECORDS) > 1:
-        found = evidence(warehouse, rules, columns, query)
-        guards = _guards(warehouse, config, rules, found)
-        labels = cluster(found.pairs, warehouse.count(RECORDS), cut=rules.cut, pair=rules.pair, guards=guards)
-        _write_groups(warehouse, labels)
-        _write_report(warehouse, found)
-    for table in (*STAGED, RECORDS, _GROUPS):
+        name = seal(warehouse, config, records=RECORDS, query=query)
+        if not is_sealed(warehouse, name):
+            found = evidence(warehouse, rules, columns, query)
+            guards = _guards(warehouse, config, rules, found)
+            labels = cluster(found.pairs, warehouse.count(RECORDS), cut=rules.cut, pair=rules.pair, guards=guards)
+            _keep(warehouse, name, found, labels)
+        warehouse.sql(
+            "INSERT INTO identity.staged_identifier BY NAME"
+            f" SELECT record_id, source, $type AS type, value, 'ok' AS status FROM {GROUPS}",
+            type=SIMILAR,
+        )
+    for table in (*STAGED, RECORDS, _STAGED_GROUPS, _STAGED_PAIRS, _STAGED_BLOCKS):
         warehouse.drop(table)
 
 
@@ -114,36 +123,34 @@ def _ties(values: Ints) -> tuple[Ints, Ints]:
     return rows[first[inverse]].astype(np.int64), rows.astype(np.int64)
 
 
-def _write_groups(warehouse: Warehouse, labels: Ints) -> None:
-    shared = np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
-    table = pa.table({"r": pa.array(shared, pa.int64()), "first": pa.array(labels[shared], pa.int64())})
-    warehouse.write(_GROUPS, table.to_batches(), schema=table.schema)
-    warehouse.sql(
-        "INSERT INTO identity.staged_identifier BY NAME SELECT a.record_id, a.source, $type AS type,"
-        f" md5(b.record_id) AS value, 'ok' AS status FROM {_GROUPS} g JOIN {RECORDS} a ON a.r = g.r"
-        f" JOIN {RECORDS} b ON b.r = g.first",
-        type=SIMILAR,
-    )
-
-
-def _write_report(warehouse: Warehouse, found: Evidence) -> None:
-    keep_fitted(warehouse, found.model)
-    pairs = _telling(found.pairs)
-    warehouse.write(_GROUPS, pairs.to_batches(), schema=pairs.schema)
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS identity.similar_pair ({_PAIR_TYPES})")
-    warehouse.sql("CREATE TABLE IF NOT EXISTS identity.similar_block (rule TEXT, keys BIGINT, records BIGINT)")
+def _keep(warehouse: Warehouse, name: str, found: Evidence, labels: Ints) -> None:
+    """Write the groups, and what tells of them, in place of those before."""
+    _write(warehouse, _STAGED_GROUPS, _shared(labels))
+    _write(warehouse, _STAGED_PAIRS, _telling(found.pairs))
+    blocks = [{"rule": block.rule, "keys": block.keys, "records": block.records} for block in found.left_out]
+    _write(warehouse, _STAGED_BLOCKS, pa.Table.from_pylist(blocks, _BLOCK))
     with warehouse.transaction():
-        warehouse.sql("DELETE FROM identity.similar_pair")
         warehouse.sql(
-            "INSERT INTO identity.similar_pair SELECT a.record_id, b.record_id, p.probability"
-            f" FROM {_GROUPS} p JOIN {RECORDS} a ON a.r = p.a JOIN {RECORDS} b ON b.r = p.b"
+            f"CREATE OR REPLACE TABLE {GROUPS} AS SELECT a.record_id, a.source, md5(b.record_id) AS value"
+            f" FROM {_STAGED_GROUPS} g JOIN {RECORDS} a ON a.r = g.r JOIN {RECORDS} b ON b.r = g.first"
         )
-        warehouse.sql("DELETE FROM identity.similar_block")
-        for block in found.left_out:
-            warehouse.sql(
-                "INSERT INTO identity.similar_block VALUES ($rule, $keys, $records)",
-                rule=block.rule, keys=block.keys, records=block.records,
-            )  # fmt: skip
+        warehouse.sql(
+            "CREATE OR REPLACE TABLE identity.similar_pair AS SELECT a.record_id, b.record_id AS other_id,"
+            f" p.probability FROM {_STAGED_PAIRS} p JOIN {RECORDS} a ON a.r = p.a JOIN {RECORDS} b ON b.r = p.b"
+        )
+        warehouse.sql(f"CREATE OR REPLACE TABLE identity.similar_block AS SELECT * FROM {_STAGED_BLOCKS}")
+        keep_fitted(warehouse, found.model)
+        keep_seal(warehouse, name)
+
+
+def _write(warehouse: Warehouse, name: str, table: pa.Table) -> None:
+    warehouse.write(name, table.to_batches(), schema=table.schema)
+
+
+def _shared(labels: Ints) -> pa.Table:
+    """Return the first record of the group of each record that is not alone."""
+    rows = np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
+    return pa.table({"r": pa.array(rows, pa.int64()), "first": pa.array(labels[rows], pa.int64())})
 
 
 def _telling(pairs: Pairs) -> pa.Table:

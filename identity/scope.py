@@ -46,8 +46,7 @@ def basis(config: IdentityConfig) -> str:
 
 def is_comparable(warehouse: Warehouse, config: IdentityConfig) -> bool:
     """Tell whether the last run grouped by the same settings, so that what did not change may stay."""
-    # Scores are fitted to all records together: whoever is alike is judged anew in every run.
-    if config.model_dump().get("similar") is not None or not warehouse.has("identity.record"):
+    if not warehouse.has("identity.record"):
         return False
     found = warehouse.sql("SELECT sha256 FROM identity.basis")["sha256"]
     return basis(config) in found.to_pylist()

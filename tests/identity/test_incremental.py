@@ -19,6 +19,7 @@ from consentry.testing.identity_records import Record, Values, fill, groups, ids
 from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
+ALIKE = IdentityConfig.model_validate({"similar": {}})
 TIGHT = IdentityConfig.model_validate({"identifiers": {"email": {"max_persons_per_value": 2, "max_per_person": 2}}})
 
 
@@ -55,6 +56,53 @@ def test_other_settings_look_at_everything(warehouse: DuckDBWarehouse) -> None:
     records = [mail(f"crm:{n}", "p") for n in range(4)]
     run(warehouse, records)
     assert run(warehouse, records, TIGHT, "run-2").looked_at == 4
+
+
+def named(record_id: str, given: str, family: str, city: str = "Leeds") -> Record:
+    return Record(record_id, columns={"given_name": given, "family_name": family, "city": city})
+
+
+def strangers() -> list[Record]:
+    """Names of which no two are alike."""
+    letters = "abcdefghijkmnopqrstuvwxz"
+    return [
+        named(
+            f"crm:s{n}",
+            letters[n % 24] * 5 + letters[n // 24],
+            letters[n // 24 + 9] * 6 + letters[n % 24],
+            f"T{n % 40}",
+        )
+        for n in range(200)
+    ]
+
+
+TWO = [named("crm:1", "Annabel", "Leemore"), named("shop:1", "Anabel", "Leemore")]
+
+
+def test_likeness_is_judged_among_all_and_only_those_it_changes_are_looked_at(warehouse: DuckDBWarehouse) -> None:
+    assert run(warehouse, [*strangers(), TWO[0]], ALIKE).persons == 201
+    found = run(warehouse, [*strangers(), *TWO], ALIKE, run_id="run-2")
+    assert (found.looked_at, found.persons, found.events) == (2, 201, {"absorbed": 1})
+
+
+def test_records_that_did_not_change_are_not_compared_again(warehouse: DuckDBWarehouse) -> None:
+    records = [*strangers(), *TWO]
+    assert run(warehouse, records, ALIKE).persons == 201
+    # A group that a comparison would find again.
+    warehouse.sql("DELETE FROM identity.similar_group")
+    assert run(warehouse, records, ALIKE, run_id="run-2").persons == 202
+    changed = [*records[:-1], named("shop:1", "Anabell", "Leemore")]
+    assert run(warehouse, changed, ALIKE, run_id="run-3").persons == 201
+
+
+def test_a_decision_makes_a_run_compare_again(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+    store = Store.in_file(tmp_path / "control.db")
+    decisions = Decisions(store, [bytes(32)])
+    fill(warehouse, [*strangers(), *TWO])
+    assert resolve(warehouse, ALIKE, run_id="run-1", decisions=decisions).persons == 201
+    decisions.decide(warehouse, "not-same", [["crm:1"], ["shop:1"]], by="Sam", why="two people")
+    assert resolve(warehouse, ALIKE, run_id="run-2", decisions=decisions).persons == 202
+    store.close()
 
 
 def test_alarms_of_what_was_not_looked_at_stay(warehouse: DuckDBWarehouse) -> None:
@@ -127,7 +175,7 @@ def test_any_history_of_changes_gives_what_one_run_over_the_last_state_gives(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @settings(max_examples=100, deadline=None)
-@given(states=st.lists(RECORDS, min_size=2, max_size=4), config=st.sampled_from([EMPTY, TIGHT]))
+@given(states=st.lists(RECORDS, min_size=2, max_size=4), config=st.sampled_from([EMPTY, TIGHT, ALIKE]))
 def test_a_hundred_histories_of_changes_give_what_one_run_gives(
     states: list[dict[str, State]], config: IdentityConfig
 ) -> None:
