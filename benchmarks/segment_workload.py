@@ -127,7 +127,7 @@ def _condition(each: Sentence, features: dict[str, list[str]]) -> str:
 def build(warehouse: DuckDBWarehouse, people: int, events: int) -> None:
     """Write the people and the events, as the profile stage writes them: numbered, and sorted by person and time."""
     warehouse.sql(
-        "CREATE OR REPLACE TABLE profile.person AS SELECT md5(CAST(i AS VARCHAR)) AS person_id,"
+        "CREATE OR REPLACE TABLE profile.person AS SELECT CAST(md5(CAST(i AS VARCHAR)) AS UUID) AS person_id,"
         f" CASE WHEN {_chance('i', 1)} < 0.9 THEN CAST(16 + 60 * {_chance('i', 2)} AS BIGINT) END AS age,"
         f" CASE WHEN {_chance('i', 3)} < 0.7 THEN round(9e4 * {_chance('i', 4)} * {_chance('i', 5)}) END AS income,"
         f" ['DE', 'US', 'FR', 'GB', 'IT', 'ES'][1 + CAST(floor(6 * {_chance('i', 6)}) AS INTEGER)] AS country,"

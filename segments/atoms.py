@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from consentry.segments import ast
 from consentry.segments.aggregates import SLICE_ROWS, Slice, is_quick, properties, read_slice
-from consentry.segments.bits import Bits, Column
+from consentry.segments.bits import Bits, Column, Mask
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.features import (
     CHOSEN,
+    Between,
     Layout,
     aggregate_query,
     attributes_query,
@@ -154,7 +154,7 @@ class Population:
 
     def _put(self, column: Column, batch: pa.RecordBatch, name: str, *, is_text: bool) -> None:
         """Put the values that arrived where their people stand."""
-        places = self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))
+        places = batch.column("ordinal").to_numpy(zero_copy_only=False)
         arrived = batch.column(name)
         column[places] = self.words.column(arrived) if is_text else _floats(arrived)
 
@@ -185,40 +185,39 @@ class Population:
         """Decide atoms for the people who have events, and once for all who have none."""
         columns = _columns(atoms)
         nothing = {value: _finished(value, np.full(1, np.nan)) for value in columns}
-        absent = [bool(Panel(nothing, self.words, self.clock, 1).mask(atom)[0]) for atom in atoms]
-        found: list[tuple[NDArray[np.int64], list[Bits]]] = []
+        absent = [Panel(nothing, self.words, self.clock, 1).mask(atom) for atom in atoms]
+        eights = [slice(n, n + 8) for n in range(0, len(atoms), 8)]
+        found: list[tuple[NDArray[np.int64], list[NDArray[np.uint8]]]] = []
         for some in self._slices(event, columns):
             asked = [value for value in columns if isinstance(value, ast.Aggregate)]
             made = {value: _finished(value, column) for value, column in some.values(asked).items()}
             panel = Panel(made, self.words, self.clock, len(some.people))
-            found.append((some.people, [Bits.of(panel.mask(atom)) for atom in atoms]))
-        for n, atom in enumerate(atoms):
-            mask = np.full(self.size, absent[n])
-            for people, bits in found:
-                mask[people] = bits[n].mask()
-            self.bits[atom] = Bits.of(mask)
+            found.append((some.people, [_word([panel.mask(atom) for atom in atoms[eight]]) for eight in eights]))
+        for n, eight in enumerate(eights):
+            word = np.full(self.size, _word(absent[eight])[0])
+            for people, words in found:
+                word[people] = words[n]
+            for place, atom in enumerate(atoms[eight]):
+                self.bits[atom] = Bits(np.packbits(word & (1 << place)), self.size)
 
     def _slices(self, event: str, columns: Sequence[ast.Value]) -> Iterator[Slice]:
         """Yield the events of a name, a bounded number of rows at a time where the table is sorted."""
         names = properties(columns)
         texts = frozenset(name for name in names if self.catalog.events[event][name] == "text")
         low = min(self.clock.bounds(value.window)[0] for value in columns if isinstance(value, ast.Aggregate))
-        parts = 1
+        for between in self._ranges(event):
+            query, params = rows_query(*(self.catalog, self.clock, self.layout, event, names), low=low, between=between)
+            yield read_slice(stream(self.warehouse, query, params), names, texts, self.words, self.clock)
+
+    def _ranges(self, event: str) -> Iterator[Between]:
+        """Yield ranges of ordinals with a bounded number of events each, none where they are not sorted."""
+        cuts: list[int] = []
         if event in self.layout.numbered and self.places is None:
-            parts += self.warehouse.count(event_table(event)) // SLICE_ROWS
-        ends = np.linspace(0, self.size, parts + 1).astype(int).tolist()
-        for between in itertools.pairwise(ends):
-            query, params = rows_query(
-                *(self.catalog, self.clock, self.layout, event, names), low=low, between=between if parts > 1 else None
-            )
-            yield self._local(read_slice(stream(self.warehouse, query, params), names, texts, self.words, self.clock))
-
-    def _local(self, found: Slice) -> Slice:
-        return found if self.places is None else replace(found, people=self._at(found.people))
-
-    def _at(self, ordinals: NDArray[Any]) -> NDArray[np.int64]:
-        """Return where people stand in columns: at their ordinal, or at their place among the chosen."""
-        return ordinals.astype(np.int64) if self.places is None else np.searchsorted(self.places, ordinals)
+            table = event_table(event)
+            rows = range(SLICE_ROWS, self.warehouse.count(table), SLICE_ROWS)
+            query = f"SELECT DISTINCT {NUMBER} AS cut FROM {table} WHERE rowid IN (SELECT unnest($rows)) ORDER BY cut"
+            cuts = self.warehouse.sql(query, rows=list(rows))["cut"].to_pylist() if rows else []
+        yield from itertools.pairwise([0, *cuts, self.size]) if cuts else [None]
 
     def _threshold(self, percentile: ast.Percentile) -> float | None:
         found = self.value(percentile.of)
@@ -248,7 +247,7 @@ class Population:
         mask = np.zeros(self.size, dtype=np.bool_)
         query, params = sequence_query(self.catalog, self.clock, self.layout, rule)
         for batch in stream(self.warehouse, query, params):
-            mask[self._at(batch.column("ordinal").to_numpy(zero_copy_only=False))] = True
+            mask[batch.column("ordinal").to_numpy(zero_copy_only=False)] = True
         return Bits.of(mask)
 
 
@@ -330,6 +329,14 @@ def _chunks(atoms: Sequence[ast.Atom]) -> Iterator[list[ast.Atom]]:
         yield piece
 
 
+def _word(masks: Sequence[Mask]) -> NDArray[np.uint8]:
+    """Put up to eight answers about a person into one byte, so that they are brought to their place together."""
+    word = np.zeros(len(masks[0]), dtype=np.uint8)
+    for place, mask in enumerate(masks):
+        word |= mask.astype(np.uint8) << place
+    return word
+
+
 def _floats(array: pa.Array) -> Column:
     return np.asarray(array.cast("double").to_numpy(zero_copy_only=False))  # a null becomes NaN
 
@@ -339,11 +346,17 @@ def _finished(value: ast.Value, column: Column) -> Column:
         return column
     if value.function in ("sum", "avg"):
         column = settled(column)
-    return np.where(np.isnan(column), 0.0, column) if value.function in _NOTHING_IS_ZERO else column
+    if value.function in _NOTHING_IS_ZERO:
+        column[np.isnan(column)] = 0.0
+    return column
 
 
 def settled(column: Column) -> Column:
     """Round sums and averages to the sixth decimal, so that the order of adding never decides a rule."""
     with np.errstate(over="ignore"):
-        scaled = column * 10**6
-    return np.where(np.isfinite(scaled), np.rint(scaled) / 10**6, column)
+        rounded = column * 10**6
+    np.rint(rounded, out=rounded)
+    rounded /= 10**6
+    lost = ~np.isfinite(rounded)
+    rounded[lost] = column[lost]
+    return rounded

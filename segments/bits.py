@@ -60,12 +60,11 @@ class Bits:
 
     def ordinals(self) -> Ordinals:
         """Return the ordinals of the people in the set, ascending."""
-        # Most sets are small: there only the bytes with anybody in them are unpacked.
-        places = np.flatnonzero(self.words)
-        if len(places) > len(self.words) // 4:
-            return np.flatnonzero(self.mask()).astype(np.uint32)
-        rows, columns = np.nonzero(np.unpackbits(self.words[places]).reshape(-1, 8))
-        return (places[rows] * 8 + columns).astype(np.uint32)
+        # Most sets are small: only bytes with anybody in them are unpacked. Numpy finds what is true several times
+        # faster than what is not zero.
+        places = np.flatnonzero(self.words != 0)
+        inside = np.flatnonzero(np.unpackbits(self.words[places]).view(np.bool_)).astype(np.uint32)
+        return np.asarray((places.astype(np.uint32) << 3)[inside >> 3] | (inside & 7), dtype=np.uint32)
 
 
 def roaring(bits: Bits) -> BitMap:

@@ -129,8 +129,12 @@ def finish(
     run_id: str,
     limits: Limits,
     stale: Mapping[Input, str],
+    before: Mapping[str, BitMap] | None = None,
 ) -> Evaluated:
-    """Publish the members of each segment, with everything that is kept about a run, in one atomic step."""
+    """Publish the members of each segment, with everything that is kept about a run, in one atomic step.
+
+    before: who was in them, when that was read already.
+    """
     warehouse, now = population.warehouse, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
@@ -138,7 +142,7 @@ def finish(
     people = roaring(population.alive)
     make_tables(warehouse)
     with warehouse.transaction():
-        changes = publish(warehouse, members, now=now, run_id=run_id)
+        changes = publish(warehouse, members, now=now, run_id=run_id, before=before)
         freeze(warehouse, segments, members, now=now)
         note_groups(warehouse, segments)
         holdouts = hold_out(warehouse, segments)

@@ -17,7 +17,7 @@ from consentry.segments import ast
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import MICROS, Clock, micros
-from consentry.segments.people import NUMBER, ORDINALS, PERSONS
+from consentry.segments.people import NUMBER, ORDINALS, PERSONS, PLACE
 
 CHOSEN = "segment.chosen"
 Between = tuple[int, int] | None
@@ -28,8 +28,8 @@ class Layout:
     """How the profile's tables lie in the warehouse.
 
     numbered: the events whose table carries the ordinals and is sorted by them. persons_numbered: whether the table
-    of people carries them. chosen: read only the people whose ordinals are in segment.chosen. after: read only the
-    events that happened after it, in microseconds since 1970.
+    of people carries them. chosen: read only the people in segment.chosen, by their place in it and not by their
+    ordinal. after: read only the events that happened after it, in microseconds since 1970.
     """
 
     numbered: frozenset[str] = frozenset()
@@ -52,7 +52,9 @@ class Layout:
     def _numbered(self, table: str, carries: bool) -> str:
         joined = f"{table} JOIN {ORDINALS} USING (person_id)"
         source = f"(SELECT * RENAME ({NUMBER} AS ordinal) FROM {table})" if carries else joined
-        return f"{source} SEMI JOIN {CHOSEN} USING (ordinal)" if self.chosen else source
+        if not self.chosen:
+            return source
+        return f"(SELECT * EXCLUDE (ordinal) RENAME ({PLACE} AS ordinal) FROM {source} JOIN {CHOSEN} USING (ordinal))"
 
 
 @dataclass(slots=True)

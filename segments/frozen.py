@@ -33,8 +33,10 @@ def frozen(warehouse: Warehouse, segments: Sequence[Segment]) -> dict[str, BitMa
 
 def freeze(warehouse: Warehouse, segments: Sequence[Segment], members: Mapping[str, BitMap], *, now: datetime) -> None:
     """Keep who is in the static segments that were decided just now; part of the transaction that publishes."""
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {FROZEN} (segment TEXT, rule TEXT, frozen_at TIMESTAMPTZ, members BLOB)")
     known, rules = frozen(warehouse, segments), _rules(segments)
+    if not rules and not warehouse.has(FROZEN):
+        return
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {FROZEN} (segment TEXT, rule TEXT, frozen_at TIMESTAMPTZ, members BLOB)")
     warehouse.sql(f"DELETE FROM {FROZEN} WHERE segment NOT IN (SELECT unnest($known))", known=list(known))
     for name in rules.keys() - known.keys():
         warehouse.sql(

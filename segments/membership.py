@@ -38,6 +38,11 @@ _SCHEMAS = {
     CHANGE_SET: pa.schema([*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), _SET]),
     PEOPLE_SET: pa.schema([_SET, ("ordinals", pa.list_(pa.uint32()))]),
 }
+# Looking for the best compression of each block takes longer than all else about a set.
+_ORDINALS = "UINTEGER[] USING COMPRESSION uncompressed"
+# Sets are written in pieces: DuckDB puts many rows straight into the file, and a few long ones into its log first.
+_PIECE = 64
+_USED = " UNION ALL ".join(f"SELECT set_id FROM {table}" for table in (COHORT, GONE, CHANGE_SET))
 # DuckDB keeps the word AT for itself: the column has to be quoted.
 _VIEWS = {
     MEMBERSHIP: (COHORT, "c.segment, o.person_id, c.entered_at", "segment, entered_at"),
@@ -66,19 +71,19 @@ class _Move:
 def make_tables(warehouse: Warehouse) -> None:
     """Make the tables and views of memberships where they are not there yet."""
     kinds = {pa.string(): "VARCHAR", pa.uint32(): "UINTEGER", pa.binary(): "BLOB", _INSTANT: "TIMESTAMPTZ"}
+    query = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'segment'"
+    there = {f"segment.{row['table_name']}": row["table_type"] for row in warehouse.sql(query).to_pylist()}
     for table, schema in _SCHEMAS.items():
-        columns = ", ".join(f'"{field.name}" {kinds.get(field.type, "UINTEGER[]")}' for field in schema)
-        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-    make_ordinals(warehouse)
-    old = (
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'segment' AND table_type = 'BASE TABLE'"
-    )
-    tables = {f"segment.{name}" for name in warehouse.sql(old)["table_name"].to_pylist()}
+        if table not in there:
+            columns = ", ".join(f'"{field.name}" {kinds.get(field.type, _ORDINALS)}' for field in schema)
+            warehouse.sql(f"CREATE TABLE {table} ({columns})")
+    if ORDINALS not in there:
+        make_ordinals(warehouse)
     for view, (table, shown, columns) in _VIEWS.items():
         left = f"(SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {_with_people(GONE)}) AS g"
         same = "g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at"
         without = f" ANTI JOIN {left} ON {same}" if view == MEMBERSHIP else ""
-        if view in tables:  # as versions before this one kept it: everybody enters anew
+        if there.get(view) == "BASE TABLE":  # as versions before this one kept it: everybody enters anew
             warehouse.drop(view)
         inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {_with_people(table)}"
         warehouse.sql(
@@ -96,17 +101,24 @@ def rosters(warehouse: Warehouse) -> dict[str, BitMap]:
     return {name: BitMap.deserialize(blob) for name, blob in zip(names, blobs, strict=True)}
 
 
-def publish(warehouse: Warehouse, members: Mapping[str, BitMap], *, now: datetime, run_id: str) -> Changes:
+def publish(
+    warehouse: Warehouse,
+    members: Mapping[str, BitMap],
+    *,
+    now: datetime,
+    run_id: str,
+    before: Mapping[str, BitMap] | None = None,
+) -> Changes:
     """Replace the memberships and note the changes; who stays keeps the time of entry.
 
     A segment that is no longer defined loses its members. Publishing the same again changes nothing. The tables have
-    to be there, and a transaction open.
+    to be there, and a transaction open. before: the rosters, when they were read already.
     """
-    before = rosters(warehouse)
+    before = rosters(warehouse) if before is None else before
     moves = [
-        _Move(name, then, then - before.get(name, BitMap()), before.get(name, BitMap()) - then)
+        _Move(name, then, then - earlier, earlier - then)
         for name in sorted({*members, *before})
-        for then in (members.get(name, BitMap()),)
+        for then, earlier in ((members.get(name, BitMap()), before.get(name, BitMap())),)
     ]
     moved = [move for move in moves if move.came or move.gone or move.segment not in before]
     _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)
@@ -127,10 +139,17 @@ class _Sets:
         self.made.append(ordinals_of(people))
         return self.first + len(self.made) - 1
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for number, people in enumerate(self.made, self.first):
+            ends = pa.array([*range(0, len(people), _PIECE), len(people)], pa.int32())
+            numbers = np.full(len(ends) - 1, number, dtype=np.uint32)
+            yield pa.record_batch([numbers, pa.ListArray.from_arrays(ends, people)], schema=_SCHEMAS[PEOPLE_SET])
+
 
 def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: datetime, run_id: str) -> None:
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    sets = _Sets(int(warehouse.sql(f"SELECT coalesce(max(set_id) + 1, 0) AS n FROM {PEOPLE_SET}")["n"][0].as_py()))
+    used = warehouse.sql(f"SELECT coalesce(max(set_id) + 1, 0) AS n FROM ({_USED})")
+    sets = _Sets(int(used["n"][0].as_py()))
     came = {move.segment: sets.add(move.came) for move in moved if move.came}
     gone = {move.segment: sets.add(move.gone) for move in moved if move.gone}
     rewritten = _to_rewrite(warehouse, [move for move in moved if move.gone and move.segment not in dropped], now)
@@ -139,7 +158,7 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     _delete(warehouse, COHORT, sorted(anew))
     _delete(warehouse, GONE, sorted(anew))
     _delete(warehouse, ROSTER, [move.segment for move in moved] + sorted(dropped))
-    _append(warehouse, PEOPLE_SET, [(sets.first + n, people) for n, people in enumerate(sets.made)])
+    warehouse.write(PEOPLE_SET, sets.batches(), schema=_SCHEMAS[PEOPLE_SET], mode="append")
     leaving = [
         (move.segment, now, len(move.gone), gone[move.segment])
         for move in moved
@@ -196,8 +215,7 @@ def _with_people(table: str) -> str:
 
 
 def _forget_unused(warehouse: Warehouse) -> None:
-    used = " UNION ALL ".join(f"SELECT set_id FROM {table}" for table in (COHORT, GONE, CHANGE_SET))
-    warehouse.sql(f"DELETE FROM {PEOPLE_SET} WHERE set_id NOT IN ({used})")
+    warehouse.sql(f"DELETE FROM {PEOPLE_SET} WHERE set_id NOT IN ({_USED})")
 
 
 def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:
@@ -206,13 +224,12 @@ def _delete(warehouse: Warehouse, table: str, names: list[str]) -> None:
 
 
 def _append(warehouse: Warehouse, table: str, rows: Sequence[tuple[object, ...]]) -> None:
-    """Write rows; a list of people is an array, which Arrow takes as it is."""
     schema = _SCHEMAS[table]
+    # A batch at a time: bitmaps of many segments may be more than one Arrow array holds (2 GB).
+    pieces = (zip(*rows[start : start + _PIECE], strict=True) for start in range(0, len(rows), _PIECE))
     batches = (
-        pa.record_batch(
-            [pa.array([value], field.type) for value, field in zip(row, schema, strict=True)], schema=schema
-        )
-        for row in rows
+        pa.record_batch([pa.array(column, field.type) for column, field in zip(piece, schema, strict=True)], schema)
+        for piece in pieces
     )
     if rows:
         warehouse.write(table, batches, schema=schema, mode="append")

@@ -19,6 +19,8 @@ ORDINALS = "segment.person_ordinal"
 PERSONS = "profile.person"
 # The column by which event tables that were written with numbers carry them; no attribute can be called so.
 NUMBER = "_ordinal"
+# The same for the place of a person among some who were chosen.
+PLACE = "_place"
 
 
 def make_ordinals(warehouse: Warehouse) -> None:

@@ -28,7 +28,7 @@ from consentry.segments.features import CHOSEN, Query
 from consentry.segments.frozen import frozen
 from consentry.segments.limits import Limits
 from consentry.segments.membership import rosters
-from consentry.segments.people import ORDINALS
+from consentry.segments.people import ORDINALS, PLACE
 from consentry.segments.segment import Segment
 from consentry.segments.served import versions
 from consentry.segments.spell import spell_value
@@ -67,8 +67,9 @@ def refresh(
     affected |= BitMap(state.people) ^ roaring(whole.alive)
     affected |= _numbers(warehouse, touched)
     affected |= _crossing(whole, found, Clock(state.at, catalog.zone()))
-    members = _patched(whole, segments, affected)
-    return finish(whole, segments, members, run_id=run_id, limits=limits, stale=stale)
+    before = rosters(warehouse)
+    members = _patched(whole, segments, affected, before)
+    return finish(whole, segments, members, run_id=run_id, limits=limits, stale=stale, before=before)
 
 
 def with_scores(nodes: Sequence[ast.Node], catalog: Catalog) -> list[ast.Node]:
@@ -119,9 +120,10 @@ def _crossing(whole: Population, found: Edges, before: Clock) -> BitMap:
     crossed = BitMap()
     for event, own in found.sources():
         query = Query(whole.catalog, whole.clock, whole.layout)
-        conditions = " OR ".join(_conditions(query, own, before))
         source = whole.layout.persons() if event is None else whole.layout.events(event)
-        rows = stream(whole.warehouse, f"SELECT DISTINCT ordinal FROM {source} WHERE {conditions}", query.params)
+        # Scanned once for each interval: one range is looked for in packed columns, several joined by OR in unpacked.
+        parts = (f"SELECT ordinal FROM {source} WHERE {condition}" for condition in _conditions(query, own, before))
+        rows = stream(whole.warehouse, " UNION ALL ".join(parts), query.params)
         for batch in rows:
             crossed |= bitmap(batch.column(0).to_numpy(zero_copy_only=False).astype(np.uint32))
     return crossed
@@ -138,12 +140,14 @@ def _conditions(query: Query, own: Sequence[Edge], before: Clock) -> Iterator[st
                 yield f"epoch_us({quoted(name)}) BETWEEN {first} AND {last}"
 
 
-def _patched(whole: Population, segments: Sequence[Segment], affected: BitMap) -> dict[str, BitMap]:
+def _patched(
+    whole: Population, segments: Sequence[Segment], affected: BitMap, before: Mapping[str, BitMap]
+) -> dict[str, BitMap]:
     """Return the members of each segment: the affected as they are decided now, the others as they were."""
     warehouse, alive = whole.warehouse, roaring(whole.alive)
     places = ordinals_of(affected & alive).astype(np.int64)
-    schema = pa.schema([("ordinal", pa.uint32())])
-    chosen = pa.record_batch([pa.array(places, pa.uint32())], schema=schema)
+    schema = pa.schema([("ordinal", pa.uint32()), (PLACE, pa.uint32())])
+    chosen = pa.record_batch([places.astype(np.uint32), np.arange(len(places), dtype=np.uint32)], schema=schema)
     warehouse.write(CHOSEN, [chosen], schema=schema)
     some = replace(
         whole,
@@ -156,7 +160,6 @@ def _patched(whole: Population, segments: Sequence[Segment], affected: BitMap) -
     decide(segments, some)
     found = decided(segments, some, frozen(warehouse, segments))
     warehouse.drop(CHOSEN)
-    before = rosters(warehouse)
     return {
         name: (before.get(name, BitMap()) - affected) | bitmap(places[bits.ordinals()].astype(np.uint32))
         for name, bits in found.items()

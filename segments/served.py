@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from consentry.segments.ast import Type
-from consentry.segments.people import ORDINALS
+from consentry.segments.people import ORDINALS, PLACE
 from consentry.warehouse import Warehouse
 
 VERSIONS = "segment.served"
@@ -29,13 +29,13 @@ class Served:
     params: Mapping[str, object] = field(default_factory=dict)
 
     def rows(self, warehouse: Warehouse, *, among: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield ordinal and value of everyone, or of those in a table; nothing before it was first written."""
+        """Yield ordinal and value of everyone, or place and value of those in a table; nothing before it is written."""
         if not warehouse.has(self.table):
             return
         kind = "VARCHAR" if self.type == "text" else "DOUBLE"
-        some = f" SEMI JOIN {among} USING (ordinal)" if among else ""
+        number, some = (PLACE, f" JOIN {among} USING (ordinal)") if among else ("ordinal", "")
         query = (
-            f"SELECT o.ordinal, CAST(s.value AS {kind}) AS value FROM ({self.query}) AS s"
+            f"SELECT {number} AS ordinal, CAST(s.value AS {kind}) AS value FROM ({self.query}) AS s"
             f" JOIN {ORDINALS} AS o ON o.person_id = s.person_id{some}"
         )
         # The protocol's own keyword has another type than a bound value, which the checker cannot tell apart.
