@@ -1,4 +1,4 @@
-"""Compare the records that share a key: block, leave out whom equality alone rules out, score the rest."""
+"""Compare the records that share a key: block, leave out the pairs that cannot weigh enough, score the rest."""
 
 from __future__ import annotations
 

@@ -117,7 +117,9 @@ def read_bounds(warehouse: Warehouse, model: Model) -> Bounds:
     records = max(warehouse.count(FEATURES), 1)
     bounds = []
     for column, comparison in known.items():
-        *steps, floor = ((_most(level, comparison, records), _test(level, codes)) for level in comparison.told[1:])
+        *steps, floor = (
+            (_most(level, comparison, records), _test(level, column, codes)) for level in comparison.told[1:]
+        )
         steps.sort(key=lambda step: -step[0])
         equal = _equal(warehouse, comparison, records)
         bounds.append(Bound(codes[column], sketches[column], equal, tuple(steps), floor[0]))
@@ -136,6 +138,8 @@ def _read_sketches(warehouse: Warehouse, columns: Iterable[str]) -> dict[str, Sk
 
 def _column(comparison: Comparison) -> str | None:
     """Return the column of a comparison that tells missing, equal and different values; None for another shape."""
+    if len(comparison.levels) < 3:
+        return None
     missing, equal, *_ = comparison.levels
     name = equal.condition.partition('_l" = ')[0].removeprefix('"')
     shape = (f'"{name}_l" IS NULL OR "{name}_r" IS NULL', f'"{name}_l" = "{name}_r"')
@@ -143,24 +147,24 @@ def _column(comparison: Comparison) -> str | None:
     return name if found and equal.rare in (None, name) else None
 
 
-def _test(level: Level, codes: dict[str, Hashes]) -> Test:
-    """Return when a level may hold: when one of its alternatives may."""
+def _test(level: Level, column: str, codes: dict[str, Hashes]) -> Test:
+    """Return when a level of a column's comparison may hold: when one of its alternatives may."""
     if level.condition == SWAPPED:
         return lambda one, other, _: codes["given_name"][one] == codes["family_name"][other]
-    tests = [_alternative(part, codes) for part in level.condition.split(" OR ")]
+    tests = [_alternative(part, column, codes) for part in level.condition.split(" OR ")]
     return lambda one, other, likeness: np.logical_or.reduce([test(one, other, likeness) for test in tests])
 
 
-def _alternative(condition: str, codes: dict[str, Hashes]) -> Test:
-    if condition == DAY_MONTH:
+def _alternative(condition: str, column: str, codes: dict[str, Hashes]) -> Test:
+    if condition == DAY_MONTH and column == "date_of_birth":
         return lambda one, other, likeness: likeness.within(0)
-    if found := _ALIKE.fullmatch(condition):
+    if (found := _ALIKE.fullmatch(condition)) and found[1] == column:
         least = float(found[2])
         return lambda one, other, likeness: likeness.reaches(least)
-    if found := _STROKES.fullmatch(condition):
+    if (found := _STROKES.fullmatch(condition)) and found[1] == column:
         most = int(found[2])
         return lambda one, other, likeness: likeness.within(most)
-    if _BEGINS.fullmatch(condition):
+    if (found := _BEGINS.fullmatch(condition)) and found[1] == column:
         return lambda one, other, likeness: likeness.begins()
     if sql := _expression(condition):
         return lambda one, other, likeness: codes[sql][one] == codes[sql][other]
@@ -179,8 +183,8 @@ def _expression(condition: str) -> str | None:
 
 
 def _most(level: Level, comparison: Comparison, records: int) -> float:
-    """Return what a level weighs at most: for a value that stands once."""
-    return float(_weight(level, comparison, np.array([1 / records]))[0])
+    """Return what a level weighs at most: for a value that stands once, or one of which nothing is known."""
+    return max(level.weight, float(_weight(level, comparison, np.array([1 / records]))[0]))
 
 
 def _equal(warehouse: Warehouse, comparison: Comparison, records: int) -> Floats:

@@ -91,12 +91,7 @@ def test_no_blocks_no_pairs() -> None:
     assert list(windows([], 10)) == []
 
 
-@pytest.mark.parametrize("least", [None, 0.0, 12.0])
-def test_leaving_out_before_scoring_leaves_out_nobody_whom_the_score_would_keep(
-    warehouse: DuckDBWarehouse, model: Model, least: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    least = least_bits(RECORDS) if least is None else least
-    monkeypatch.setattr("consentry.identity.compare.least_bits", lambda _: least)
+def same_as_scoring_all(warehouse: DuckDBWarehouse, model: Model, least: float) -> None:
     found = compare(warehouse, model, SimilarRules())
     blocks, _ = read_blocks(warehouse, SimilarRules())
     pairs = np.concatenate(list(windows(blocks, warehouse.count(FEATURES))))
@@ -111,10 +106,31 @@ def test_leaving_out_before_scoring_leaves_out_nobody_whom_the_score_would_keep(
     assert found.scored.household.tolist() == whole.household.tolist()
 
 
-def test_a_model_of_another_shape_is_scored_as_well(warehouse: DuckDBWarehouse, model: Model) -> None:
-    odd = replace(model.comparisons[0], levels=(model.comparisons[0].levels[0], *model.comparisons[0].levels[2:]))
-    found = compare(warehouse, Model((odd, *model.comparisons[1:])), SimilarRules())
-    assert len(found.scored.left)
+@pytest.mark.parametrize("least", [None, 0.0, 12.0])
+def test_leaving_out_before_scoring_leaves_out_nobody_whom_the_score_would_keep(
+    warehouse: DuckDBWarehouse, model: Model, least: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least = least_bits(warehouse.count(FEATURES)) if least is None else least
+    monkeypatch.setattr("consentry.identity.compare.least_bits", lambda _: least)
+    same_as_scoring_all(warehouse, model, least)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'levenshtein("family_name_l", "family_name_r") <= 1',
+        'left("given_name_l", 2) = left("given_name_r", 2) AND "city_l" = "city_r"',
+        '(length("given_name_l") = length("given_name_r") OR "city_l" = "city_r") AND "gender_l" = "gender_r"',
+        'upper("given_name_l") = upper("given_name_r") OR left("city_l", 2) = left("city_r", 2)',
+    ],
+)
+def test_levels_of_another_shape_leave_nobody_out(warehouse: DuckDBWarehouse, model: Model, condition: str) -> None:
+    given = model.comparisons[0]
+    for place in (1, 3):
+        levels = list(given.levels)
+        levels[place] = replace(levels[place], condition=condition, m=0.4, u=1e-5)
+        odd = Model((replace(given, levels=tuple(levels)), *model.comparisons[1:]))
+        same_as_scoring_all(warehouse, odd, least_bits(warehouse.count(FEATURES)))
 
 
 TEXTS = st.text(st.sampled_from("aabcde 019é\u0436@."), max_size=12)
