@@ -144,9 +144,10 @@ class HttpClient:
     ) -> Answer:
         """Call, and return the answer of a 2xx.
 
-        path: below the base URL. body: sent as JSON; form: sent as a web form instead. into: an empty file that takes
-        a success's body as it is, whole (after an error it is of no use). repeatable: whether the call may be sent
-        twice; by default all may but POST and PATCH. operation: the quota it counts against.
+        path: below the base URL. body: sent as JSON, bytes as the CSV that they are; form: sent as a web form instead.
+        into: an empty file that takes a success's body as it is, whole (after an error it is of no use). repeatable:
+        whether the call may be sent twice; by default all may but POST and PATCH. operation: the quota it counts
+        against.
         Raises RetryLater when the server asks for a wait beyond the policy, AnswerLost when a call that is not
         repeatable may have taken effect, HttpFailed for every other failure.
         """
@@ -233,9 +234,9 @@ class HttpClient:
             self._sleep(wait)
 
     def _send(self, call: _Call, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        content = None if call.body is None else json.dumps(call.body, separators=(",", ":")).encode()
+        content, kind = _content(call.body)
         if content is not None:
-            headers.setdefault("Content-Type", "application/json")
+            headers.setdefault("Content-Type", kind)
         request = self._client.build_request(
             call.method, call.url, params=call.params, content=content, data=call.form, headers=headers
         )
@@ -373,6 +374,13 @@ class _Call:
         return f"{self.method} {self.path}"
 
     __repr__ = __str__
+
+
+def _content(body: object) -> tuple[bytes | None, str]:
+    """Return what is sent of a body, and what it is."""
+    if isinstance(body, bytes):
+        return body, "text/csv; charset=UTF-8"
+    return None if body is None else json.dumps(body, separators=(",", ":")).encode(), "application/json"
 
 
 def _as_headers_say(_status: int, headers: Mapping[str, str], _body: Any) -> float | None:

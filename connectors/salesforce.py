@@ -77,6 +77,12 @@ class SalesforceConfig(ConnectorConfig):
     )
     identifier: str = Field(default="email", description="As a destination: our identifier that stands for the key.")
     create: bool = Field(default=False, description="As a destination: whether people who are not known are made.")
+    bulk_from: int = Field(
+        default=2_000, ge=1, description="As a destination: records in a batch from which on a bulk job writes them."
+    )
+    patience_seconds: float = Field(
+        default=600.0, gt=0, description="As a destination: how long a run waits for its bulk jobs."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -159,8 +165,14 @@ class Salesforce:
             sleep=sleep,
         )
         self._records = SalesforceRecords(
-            self.http, object=config.object, key=config.key, identifier=config.identifier, create=config.create
+            self.http,
+            object=config.object,
+            key=config.key,
+            identifier=config.identifier,
+            create=config.create,
+            bulk_from=config.bulk_from,
         )
+        self.wait_seconds = config.patience_seconds
 
     @property
     def api_calls(self) -> int:
@@ -170,6 +182,10 @@ class Salesforce:
     def write(self, batch: Batch) -> Iterator[Outcome]:
         """Keep the records of a batch, and tick the audience's checkbox."""
         return self._records.write(batch)
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Say what a bulk job did with the records of a batch."""
+        return self._records.poll(job, batch)
 
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Untick the audience's checkbox."""

@@ -1,7 +1,8 @@
 """Salesforce as a destination: an audience is a checkbox of an object's records.
 
-Records are kept by composite requests of 200, each record on its own (`allOrNone: false`). Fields that hold an opt-out
-(`HasOptedOutOfEmail` and the like) are not written.
+Records are kept by composite requests of 200, each record on its own (`allOrNone: false`), and those of a large batch
+by an ingest job of Bulk API 2.0, which runs follow to its end. Fields that hold an opt-out (`HasOptedOutOfEmail` and
+the like) are not written.
 
 Proof level C: the published protocol and simple-salesforce's calls through a simulator; Salesforce publishes no
 description, and no live org was used. Limits: the checkbox must exist; a record that two rules of the org see as
@@ -15,15 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from consentry.connectors.base import Capabilities, Ok, Outcome, Rejected, Retry
+from consentry.connectors.base import Capabilities, Ok, Outcome, Pending, Rejected, Retry
 from consentry.connectors.customer_io import refuse_subscription
 from consentry.connectors.http import Answer, AnswerLost, HttpClient, failing_as
 from consentry.connectors.http_destination import Outcomes, accounted, code_in, objects, shaped
+from consentry.connectors.salesforce_ingest import Ingest, can_ingest
 from consentry.connectors.salesforce_read import DATA
 from consentry.errors import DestinationFailed
 from consentry.model.batch import Batch, Row
 
-BATCH_MAX = 200
+BATCH_MAX = 10_000
+COMPOSITE_MAX = 200
 LOOKUP_MAX = 100
 SUBSCRIPTION = frozenset({"HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall"})
 _SAME = {
@@ -42,18 +45,24 @@ _GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUN
 _AGAIN_SECONDS = 30.0
 
 CAPABILITIES = Capabilities(
-    batch_max=BATCH_MAX, key_fields=("email",), operations=frozenset({"add", "change", "remove"})
+    batch_max=BATCH_MAX,
+    key_fields=("email",),
+    operations=frozenset({"add", "change", "remove"}),
+    asynchronous=True,
 )
 
 
 class SalesforceRecords:
     """The records of one object. key: the field they are known by; identifier: ours that stands for it.
 
-    create: whether people who are not known are made.
+    create: whether people who are not known are made. bulk_from: records for which a job is begun.
     """
 
-    def __init__(self, http: HttpClient, *, object: str, key: str, identifier: str, create: bool) -> None:
+    def __init__(
+        self, http: HttpClient, *, object: str, key: str, identifier: str, create: bool, bulk_from: int
+    ) -> None:
         self._http, self._object, self._key, self._identifier, self._create = http, object, key, identifier, create
+        self._ingest, self._bulk_from = Ingest(http, DATA, object=object, key=key), bulk_from
 
     def write(self, batch: Batch) -> Iterator[Outcome]:
         """Keep the records, and tick the checkbox; Ok carries the record's id."""
@@ -62,6 +71,11 @@ class SalesforceRecords:
     def remove(self, batch: Batch) -> Iterator[Outcome]:
         """Untick the checkbox; a record that is not there needs none."""
         return accounted(batch, self._remove)
+
+    def poll(self, job: str, batch: Batch) -> list[Outcome] | None:
+        """Say what an ingest job did with its records; Ok carries the record's id."""
+        with failing_as(DestinationFailed):
+            return self._ingest.outcomes(job, batch.rows, self._value, _judged)
 
     def lookup(self, audience: str, remote_ids: Iterable[str]) -> frozenset[str]:
         """Return those of the record ids whose checkbox is ticked."""
@@ -80,11 +94,17 @@ class SalesforceRecords:
         new = [place for place in places if place not in ids]
         if new and not self._create:
             ids |= self._ids(new, batch.rows)
-        records = {place: self._record(batch.rows[place]) | {box: True} for place in places}
-        self._update(ids, records, outcomes, box)
         strangers = [place for place in new if place not in ids]
-        if self._create and strangers:
-            self._upsert(strangers, records, outcomes, box)
+        kept = [*ids, *(strangers if self._create else ())]
+        records = {place: self._record(batch.rows[place]) | {box: True} for place in kept}
+        if len(records) >= self._bulk_from:
+            self._find(box)
+            self._queue("update", {place: records[place] | {"Id": id} for place, id in ids.items()}, outcomes)
+            self._queue("upsert", {place: records[place] for place in strangers if self._create}, outcomes)
+        left = frozenset(outcomes.open())
+        self._update({place: id for place, id in ids.items() if place in left}, records, outcomes, box)
+        if self._create:
+            self._upsert([place for place in strangers if place in left], records, outcomes, box)
         for place in strangers if not self._create else ():
             outcomes.settle(place, Rejected("record_missing", self._identifier))
 
@@ -109,21 +129,37 @@ class SalesforceRecords:
         *,
         gone: Outcome | None = None,
     ) -> None:
-        if not ids:
-            return
-        made = [{"attributes": {"type": self._object}, **records[place], "id": id} for place, id in ids.items()]
-        answer = self._patch(f"{DATA}/composite/sobjects", made)
-        _read(answer, list(ids), outcomes, gone, box)
+        places = list(ids)
+        for first in range(0, len(places), COMPOSITE_MAX):
+            some = places[first : first + COMPOSITE_MAX]
+            made = [{"attributes": {"type": self._object}, **records[place], "id": ids[place]} for place in some]
+            _read(self._patch(f"{DATA}/composite/sobjects", made), some, outcomes, gone, box)
 
     def _upsert(
         self, places: Sequence[int], records: Mapping[int, Mapping[str, Any]], outcomes: Outcomes, box: str
     ) -> None:
-        made = [
-            {"attributes": {"type": self._object}, **records[place], self._key: self._value(outcomes.rows[place])}
-            for place in places
-        ]
-        answer = self._patch(f"{DATA}/composite/sobjects/{quote(self._object)}/{quote(self._key)}", made)
-        _read(answer, places, outcomes, None, box)
+        path = f"{DATA}/composite/sobjects/{quote(self._object)}/{quote(self._key)}"
+        for first in range(0, len(places), COMPOSITE_MAX):
+            some = places[first : first + COMPOSITE_MAX]
+            made = [
+                {"attributes": {"type": self._object}, **records[place], self._key: self._value(outcomes.rows[place])}
+                for place in some
+            ]
+            _read(self._patch(path, made), some, outcomes, None, box)
+
+    def _queue(self, operation: str, records: Mapping[int, Mapping[str, Any]], outcomes: Outcomes) -> None:
+        """Hand records to a job; those that CSV cannot hold are left open."""
+        queued = {place: record for place, record in records.items() if can_ingest(record)}
+        if queued:
+            job = self._ingest.start(operation, list(queued.values()))
+            for place in queued:
+                outcomes.settle(place, Pending(job))
+
+    def _find(self, box: str) -> None:
+        """Ask whether there is such a checkbox: without it a job fails as a whole, and does not say why."""
+        about = shaped(self._http.request("GET", f"{DATA}/sobjects/{quote(self._object)}/describe"), "Salesforce")
+        if box not in {field.get("name") for field in objects(about.get("fields"))}:
+            raise _no_box(box)
 
     def _patch(self, path: str, records: Sequence[Mapping[str, Any]]) -> Answer:
         return self._http.request("PATCH", path, body={"allOrNone": False, "records": list(records)}, repeatable=True)
@@ -171,14 +207,18 @@ def _read(answer: Answer, places: Sequence[int], outcomes: Outcomes, gone: Outco
         fields = error.get("fields")
         field = fields[0] if isinstance(fields, list) and fields and _FIELD.fullmatch(str(fields[0])) else None
         if code == "INVALID_FIELD" and field == box:
-            message = (
-                f"Salesforce has no field {box!r}, or hides it. Make the checkbox, or give the login access to it."
-            )
-            raise DestinationFailed(message, code="audience_missing")
-        if code in _PASSING:
-            outcomes.settle(place, Retry(_AGAIN_SECONDS))
-        else:
-            outcomes.settle(place, gone if gone and code in _GONE else Rejected(code, field))
+            raise _no_box(box)
+        outcomes.settle(place, gone if gone and code in _GONE else _judged(code, field))
+
+
+def _judged(code: str, field: str | None) -> Outcome:
+    """Return what the failure of one record means."""
+    return Retry(_AGAIN_SECONDS) if code in _PASSING else Rejected(code, field)
+
+
+def _no_box(box: str) -> DestinationFailed:
+    message = f"Salesforce has no field {box!r}, or hides it. Make the checkbox, or give the login access to it."
+    return DestinationFailed(message, code="audience_missing")
 
 
 def _checkbox(audience: str) -> str:

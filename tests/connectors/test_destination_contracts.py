@@ -257,12 +257,20 @@ class TestWebhook(_Vendor):
 class TestSalesforce(_Vendor):
     __test__ = True
     name, audience, writes = "salesforce", "In__c", "/composite/"
+    more: ClassVar[dict[str, Any]] = {}
     begin, held = staticmethod(_contacts), staticmethod(_ticked)
 
     def make(self) -> Destination:
         logins = played(self.playing.sandbox, Org).logins
-        type(self).settings = {"client_id": logins.client_id, "client_secret": logins.client_secret}
+        type(self).settings = {"client_id": logins.client_id, "client_secret": logins.client_secret, **self.more}
         return super().make()
+
+
+class TestSalesforceInBulk(TestSalesforce):
+    writes = "/batches"
+    more: ClassVar[dict[str, Any]] = {"bulk_from": 1}
+    plays: ClassVar[Mapping[Kind, Callable[[Sandbox], None]]] = {"delay": _slow("salesforce")}
+    faults = FAULTS | {"delay"}
 
 
 class _Table:

@@ -14,7 +14,7 @@ from consentry.errors import DestinationFailed, SkipRecord
 from consentry.model.batch import Row
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.salesforce import Salesforce as Org
-from tests.connectors.recorder import Recorder, account, batch, person, played
+from tests.connectors.recorder import Recorder, account, batch, person, played, through
 
 BOX = "In_VIPs__c"
 
@@ -72,6 +72,41 @@ def test_known_people_are_ticked_changed_and_unticked(sandbox: Sandbox, org: Org
     ]
     assert len(_in(org)) == 198
     assert salesforce.lookup(BOX, ["003000001", "003000002"]) == {"003000002"}
+
+
+def test_a_large_batch_is_written_by_a_job_and_each_record_told_of_on_its_own(sandbox: Sandbox, org: Org) -> None:
+    salesforce = _salesforce(sandbox, bulk_from=100)
+    people = [person(n, f"003{n:06d}", Tier__c='a "b", c') for n in range(250)]
+    sandbox.fault("partial", match="/batches", rows=(3,))
+    outcomes = through(salesforce, batch(BOX, *people))
+    assert outcomes[3] == Rejected("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Email")
+    assert _ids(outcomes) == [f"003{n:06d}" for n in range(250) if n != 3] and len(_in(org)) == 249
+    # Describe the object, make the job, upload, close, look three times, read two files.
+    assert salesforce.api_calls == 9
+    with org.lock:
+        _, _, found = org.objects.select(f"SELECT Tier__c FROM Contact WHERE {BOX} = true", deleted=False)
+    assert {record["Tier__c"] for record in found} == {'a "b", c'}
+
+
+def test_a_job_makes_strangers_empties_fields_and_leaves_to_single_calls_what_csv_cannot_say(
+    sandbox: Sandbox, org: Org
+) -> None:
+    salesforce = _salesforce(sandbox, bulk_from=1, create=True)
+    known = person(1, "003000001", Tier__c=None)
+    told = [person(900, family_name="New"), person(901), known, person(2, "003000002", Tier__c="#N/A")]
+    outcomes = through(salesforce, batch(BOX, *told))
+    assert isinstance(outcomes[0], Ok)
+    assert outcomes[1:] == [Rejected("REQUIRED_FIELD_MISSING", "LastName"), Ok("003000001"), Ok("003000002")]
+    assert _in(org) == {f"person{n}@example.com" for n in (1, 2, 900)}
+    with org.lock:
+        _, _, found = org.objects.select("SELECT Id, Tier__c FROM Contact WHERE Id = '003000002'", deleted=False)
+    assert found == [{"Id": "003000002", "Tier__c": "#N/A"}]
+
+
+def test_a_job_for_a_checkbox_that_is_not_there_is_not_begun(sandbox: Sandbox, org: Org) -> None:
+    with pytest.raises(DestinationFailed, match="no field 'Nowhere__c'"):
+        through(_salesforce(sandbox, bulk_from=1), batch("Nowhere__c", person(1)))
+    assert org.ingest_jobs == {}
 
 
 def test_strangers_are_made_only_when_the_job_says_so(sandbox: Sandbox, org: Org) -> None:

@@ -19,6 +19,7 @@ from consentry.testing.sandbox.faults import Fault
 from consentry.testing.sandbox.limits import Limit, Window
 from consentry.testing.sandbox.plain import PlainVendor
 from consentry.testing.sandbox.salesforce_data import Objects, Row
+from consentry.testing.sandbox.salesforce_ingest import IngestJob, as_csv
 from consentry.testing.sandbox.salesforce_login import Logins
 from consentry.testing.sandbox.salesforce_writes import write
 from consentry.testing.sandbox.vendor import Call, Handler, Json, Operation, Refused, whole_number
@@ -65,6 +66,9 @@ class Salesforce(PlainVendor):
         self.objects = Objects()
         self.logins = Logins()
         self.jobs: dict[str, Job] = {}
+        self.ingest_jobs: dict[str, IngestJob] = {}
+        # How often an ingest job is looked at before it is done.
+        self.polls_to_complete = 2
         self.cursors: dict[str, list[Row]] = {}
         # Rows in an answer of REST, and the most a portion of bulk results has; Salesforce's own are 2,000 and more.
         self.page_rows, self.portion_rows = 2_000, 100_000
@@ -98,6 +102,11 @@ class Salesforce(PlainVendor):
             ("POST", f"{DATA}/jobs/query", self.start_job),
             ("GET", f"{DATA}/jobs/query/{{job}}", self.look_at_job),
             ("GET", f"{DATA}/jobs/query/{{job}}/results", self.job_results),
+            ("POST", f"{DATA}/jobs/ingest", self.start_ingest),
+            ("PUT", f"{DATA}/jobs/ingest/{{job}}/batches", self.upload),
+            ("PATCH", f"{DATA}/jobs/ingest/{{job}}", self.close_ingest),
+            ("GET", f"{DATA}/jobs/ingest/{{job}}", self.look_at_ingest),
+            ("GET", f"{DATA}/jobs/ingest/{{job}}/{{results}}", self.ingest_results),
             ("PATCH", f"{DATA}/composite/sobjects", self.composite_update),
             ("PATCH", f"{DATA}/composite/sobjects/{{object}}/{{key}}", self.composite_upsert),
         ]
@@ -195,6 +204,50 @@ class Salesforce(PlainVendor):
         locator = "null" if end >= len(job.rows) else base64.b64encode(str(following).encode()).decode()
         headers = {"Sforce-NumberOfRecords": str(len(rows)), "Sforce-Locator": locator}
         return Response(_as_csv(job.fields, rows, header), media_type="text/csv", headers=headers)
+
+    def start_ingest(self, call: Call) -> Response:
+        """POST an ingest job."""
+        body = _object(call)
+        name, operation = str(body.get("object")), str(body.get("operation"))
+        self.objects.fields(name)
+        if operation not in ("update", "upsert") or (operation == "upsert") != ("externalIdFieldName" in body):
+            raise Refused(400, "INVALIDJOB", "Unknown operation, or a key that does not belong to it")
+        key = str(body["externalIdFieldName"]) if operation == "upsert" else None
+        job = IngestJob(f"750{self.next_id():012d}AAA", name, operation, key, self.polls_to_complete)
+        self.ingest_jobs[job.id] = job
+        return self.json({"id": job.id, "state": job.state, "contentUrl": f"{DATA[1:]}/jobs/ingest/{job.id}/batches"})
+
+    def upload(self, call: Call) -> Response:
+        """PUT the records of a job."""
+        if not call.header("content-type").startswith("text/csv"):
+            raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", "The data of the job is CSV")
+        self._ingest_job(call).take(call.body, call.failing_rows())
+        return Response(status_code=201)
+
+    def close_ingest(self, call: Call) -> Response:
+        """PATCH a job: its upload is complete."""
+        if _object(call).get("state") != "UploadComplete":
+            raise Refused(400, "INVALIDJOB", "A job can only be closed here")
+        job = self._ingest_job(call)
+        job.close()
+        return self.json({"id": job.id, "state": job.state})
+
+    def look_at_ingest(self, call: Call) -> Response:
+        """GET a job: its state moves on with every look."""
+        job = self._ingest_job(call)
+        return self.json({"id": job.id, "state": job.look(self)})
+
+    def ingest_results(self, call: Call) -> Response:
+        """GET what became of the records."""
+        job, kinds = self._ingest_job(call), {"successfulResults": "successful", "failedResults": "failed"}
+        if call.path("results") not in kinds or job.state != "JobComplete":
+            raise Refused(400, "INVALIDJOBSTATE", "The job has no such results yet")
+        return Response(as_csv(getattr(job, kinds[call.path("results")])), media_type="text/csv")
+
+    def _ingest_job(self, call: Call) -> IngestJob:
+        if call.path("job") not in self.ingest_jobs:
+            raise Refused(404, "NOT_FOUND", "The requested resource does not exist")
+        return self.ingest_jobs[call.path("job")]
 
     def _job(self, call: Call) -> Job:
         if call.path("job") not in self.jobs:

@@ -34,7 +34,7 @@ def write(org: Org, call: Call, *, key: str | None) -> list[Json]:
         try:
             if place in call.failing_rows():
                 raise Refused(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "A rule of the org refuses it.", at="Email")
-            results.append(_one(org, dict(one), key))
+            results.append(write_one(org, dict(one), key))
         except Refused as refused:
             error = {
                 "statusCode": refused.code,
@@ -45,7 +45,8 @@ def write(org: Org, call: Call, *, key: str | None) -> list[Json]:
     return results
 
 
-def _one(org: Org, record: dict[str, Any], key: str | None) -> Json:
+def write_one(org: Org, record: dict[str, Any], key: str | None) -> dict[str, Json]:
+    """Carry out one update by `id` or, with `key`, one upsert by that field."""
     name = record.pop("attributes")["type"]
     kinds = org.objects.fields(name)
     id = record.pop("id", None)
