@@ -121,12 +121,10 @@ class DuckDBWarehouse:
 
     def has(self, table: str) -> bool:
         zone, name = table.split(".")
-        # Asking for columns makes DuckDB work out every view of the warehouse.
-        query = (
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = $zone AND table_name = $name"
-            " UNION ALL SELECT 1 FROM duckdb_views() WHERE schema_name = $zone AND view_name = $name"
-        )
-        return bool(self.sql(query, zone=zone, name=name).num_rows)
+        # Tables first: asking for columns, or for views, makes DuckDB work out every view there is.
+        kinds = ("duckdb_tables() WHERE table_name", "duckdb_views() WHERE view_name")
+        queries = (f"SELECT 1 FROM {kind} = $name AND schema_name = $zone" for kind in kinds)
+        return any(self.sql(query, zone=zone, name=name).num_rows for query in queries)
 
     def columns(self, table: str) -> dict[str, str]:
         # Asking the catalogue reads all of it; binding a query reads this one table, and leaves a transaction whole.
