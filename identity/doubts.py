@@ -12,6 +12,7 @@ import numpy as np
 from consentry.identity.components import linked_parts
 from consentry.identity.config import SIMILAR, IdentityConfig
 from consentry.identity.explain import masked
+from consentry.identity.roles import words
 from consentry.identity.verdicts import Verdicts
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
@@ -135,7 +136,7 @@ def _names(warehouse: Warehouse, config: IdentityConfig, verdicts: Verdicts) -> 
     column = config.contradiction
     if not column or column not in warehouse.columns("clean.customer"):
         return
-    name = f"lower(trim(c.{quoted(column)}::TEXT))"
+    name = words(f"c.{quoted(column)}")
     rows = warehouse.sql(
         f"WITH named AS (SELECT m.person_id, c.record_id, {name} AS name FROM ({_MEMBERS}) m"
         " JOIN clean.customer c USING (record_id)"
@@ -144,7 +145,7 @@ def _names(warehouse: Warehouse, config: IdentityConfig, verdicts: Verdicts) -> 
         " least(a.name, b.name) AS first, greatest(a.name, b.name) AS second,"
         " jaro_winkler_similarity(a.name, b.name) AS alike FROM named a"
         " JOIN named b ON a.person_id = b.person_id AND a.record_id < b.record_id AND a.name <> b.name"
-        " WHERE a.name <> '' AND b.name <> '' AND alike < $unlike ORDER BY alike, a.person_id, one, other",
+        " WHERE alike < $unlike ORDER BY alike, a.person_id, one, other",
         paired=_PAIRED,
         unlike=_UNLIKE,
     ).to_pylist()

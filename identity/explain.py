@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +71,17 @@ class Explanation:
     events: tuple[Event, ...]
 
 
-def explain(warehouse: Warehouse, person_id: str) -> Explanation | None:
-    """Explain a person; None when there is none of this id. An id that went into another explains that one."""
+def explain(warehouse: Warehouse, person_id: str, *, decided: Iterable[Sequence[str]] = ()) -> Explanation | None:
+    """Explain a person; None when there is none of this id. An id that went into another explains that one.
+
+    decided: records that stewards said to be one person, which no lost link parts.
+    """
     today = resolve_alias(warehouse, person_id)
     if today is None:
         return None
     records = tuple(warehouse.sql(_RECORDS, person=today)["record_id"].to_pylist())
     rows = warehouse.sql(_IDENTIFIERS, person=today).to_pylist()
-    links = _links(rows)
+    links = _links(rows, [held for group in decided if (held := sorted(set(group) & set(records)))])
     bridges = [link for link in links if link.apart > 1]
     return Explanation(
         asked=person_id,
@@ -100,7 +104,7 @@ def masked(type_: str, value: str) -> str:
     return f"{value[:2]}***" if len(value) > 4 else "***"
 
 
-def _links(rows: list[dict[str, Any]]) -> tuple[Link, ...]:
+def _links(rows: list[dict[str, Any]], decided: list[list[str]]) -> tuple[Link, ...]:
     holders: dict[tuple[str, str], list[str]] = {}
     reasons: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -110,7 +114,7 @@ def _links(rows: list[dict[str, Any]]) -> tuple[Link, ...]:
     shared = {key: held for key, held in holders.items() if len(held) > 1}
     # A demoted value may still hold some of its records together, so that only crowded ones are left out here.
     live = {key: held for key, held in shared.items() if reasons[key] != "shared"}
-    pieces = pieces_without(live)
+    pieces = pieces_without(live | {("", str(number)): held for number, held in enumerate(decided)})
     found = [
         Link(type_, masked(type_, value), tuple(held), reasons[type_, value], pieces.get((type_, value), 1))
         for (type_, value), held in shared.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consentry.identity.codes import ints
@@ -41,6 +43,16 @@ class Resolution:
     events: dict[str, int]
     alarms: tuple[Alarm, ...] = ()
     looked_at: int = 0
+
+
+def headlines(alarms: Sequence[Alarm]) -> list[str]:
+    """Return the gravest alarm of each kind as a sentence, and how many more there are of it."""
+    told = Counter(alarm.code for alarm in alarms)
+    first = {alarm.code: alarm for alarm in reversed(alarms)}
+    return [
+        alarm.sentence + (f" There are {told[code] - 1:,} more of the kind." if told[code] > 1 else "")
+        for code, alarm in sorted(first.items())
+    ]
 
 
 def report(warehouse: Warehouse, config: IdentityConfig, *, run_id: str, looked_at: int) -> Resolution:
@@ -96,13 +108,17 @@ def _left_out(warehouse: Warehouse, config: IdentityConfig) -> list[Alarm]:
     if config.similar is None or not warehouse.has("identity.similar_block"):
         return []
     rows = warehouse.sql("SELECT * FROM identity.similar_block ORDER BY records DESC, rule LIMIT 3").to_pylist()
-    return [_too_large(row["rule"], row["keys"], row["records"]) for row in rows]
+    found = warehouse.count("identity.similar_pair") > 0
+    return [_too_large(row["rule"], row["keys"], row["records"], found=found) for row in rows]
 
 
-def _too_large(rule: str, keys: int, records: int) -> Alarm:
+def _too_large(rule: str, keys: int, records: int, *, found: bool) -> Alarm:
+    stand = f"{keys:,} keys of the blocking rule '{rule}' stand" if keys > 1 else f"One key of the rule '{rule}' stands"
+    others = "other rules looked at them" if found else "no rule found two records that are alike"
     sentence = (
-        f"{keys:,} keys of the blocking rule '{rule}' stand on {records:,} records, too many to compare with each"
-        " other; other rules looked at them. Raise identity.similar.largest_block if people are missed."
+        f"{stand} on {records:,} records, too many to compare with each other; {others}. Raise"
+        " identity.similar.largest_block if people are missed; a column that says the same of everybody tells nobody"
+        " apart."
     )
     return Alarm("blocks_left_out", sentence, records=records)
 

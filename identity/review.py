@@ -75,7 +75,8 @@ def review(
             f"The queue has no kind {code!r}{did_you_mean(code, CODES) or '.'} It has: {', '.join(CODES)}."
         )
     place = _read_place(after)
-    found = list(doubts(warehouse, config, Verdicts(warehouse, seats)))
+    verdicts = Verdicts(warehouse, seats)
+    found = list(doubts(warehouse, config, verdicts))
     counts = Counter(doubt.code for doubt in found)
     wanted = [doubt for doubt in found if code in (None, doubt.code)]
     waiting = sorted(wanted, key=_place)
@@ -83,7 +84,7 @@ def review(
     page = rest[:limit]
     pairs = [pair for doubt in page if (pair := _pair(doubt))]
     evidence = compared(warehouse, config, pairs)
-    cases = tuple(_case(warehouse, doubt, evidence, job) for doubt in page)
+    cases = tuple(_case(warehouse, doubt, evidence, verdicts, job) for doubt in page)
     ordered = {name: counts[name] for name in CODES if counts[name]}
     return Page(cases, ordered, _written(_place(page[-1])) if len(rest) > limit else None)
 
@@ -120,11 +121,13 @@ def _pair(doubt: Doubt) -> Pair | None:
     return (doubt.records[0], doubt.records[1]) if len(doubt.records) == 2 else None
 
 
-def _case(warehouse: Warehouse, doubt: Doubt, evidence: Mapping[Pair, tuple[Compared, ...]], job: str) -> Case:
+def _case(
+    warehouse: Warehouse, doubt: Doubt, evidence: Mapping[Pair, tuple[Compared, ...]], verdicts: Verdicts, job: str
+) -> Case:
     pair = _pair(doubt)
     weakest = None
     if len(doubt.people) == 1:
-        explained = explain(warehouse, doubt.people[0])
+        explained = explain(warehouse, doubt.people[0], decided=verdicts.merges.values())
         weakest = explained.weakest if explained else None
     return Case(
         key=_key(doubt),

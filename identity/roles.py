@@ -74,8 +74,9 @@ def phone(column: str) -> str:
 
 
 def email(column: str) -> str:
-    """Write the SQL of an e-mail address in lower case; without an @ it is none."""
-    return f"CASE WHEN contains({column}::VARCHAR, '@') THEN lower(trim({_cut(column)})) END"
+    """Write the SQL of an e-mail address in lower case, without what shows nothing; without an @ it is none."""
+    shown = f"regexp_replace(lower({_cut(column)}), '[\\p{{Cf}}\\s]+', '', 'g')"
+    return f"CASE WHEN contains({column}::VARCHAR, '@') THEN {shown} END"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     if rows.get("erased"):
         counts.add_row("rows of the erased, kept out", f"{rows['erased']:,}")
     counts.add_row("cells imputed", f"{summary['imputed_cells']:,}")
+    for why, number in summary["identifiers_unused"].items():
+        counts.add_row(f"identifiers {why}", f"{number:,}")
     counts.add_row("people", f"{summary['persons']:,}")
     counts.add_row("records merged", f"{summary['merged_records']:,}")
     console.print(counts)

@@ -205,6 +205,7 @@ def _summary(
         },
         "quarantine_reasons": dict(reasons),
         "imputed_cells": sum(profile["imputed"].values()),
+        "identifiers_unused": {name: merge[name] for name in ("blocked", "invalid")},
         "persons": merge["persons"],
         "merged_records": merge["merged_records"],
         "profiles": profile["profiles"],

@@ -18,6 +18,7 @@ from consentry.connectors.landing import StreamSpec, land
 from consentry.consent.erased import SET_ASIDE, Erased, set_aside_erased
 from consentry.errors import Blocked, StopRun
 from consentry.identity.golden import golden
+from consentry.identity.resolution import headlines
 from consentry.identity.resolve import resolve
 from consentry.pipeline.agreement import watch_sources
 from consentry.pipeline.canonical import stream_table, streams_of, write_canonical
@@ -290,7 +291,7 @@ def merge(context: Context) -> Result:
         "blocked": found.blocked,
         "invalid": found.invalid,
         "events": dict(found.events),
-        "remarks": disagreements,
+        "remarks": [*headlines(found.alarms), *disagreements],
     }
 
 

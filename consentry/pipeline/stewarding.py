@@ -10,7 +10,7 @@ from typing import Any
 from consentry.errors import ConfigError
 from consentry.identity.aliases import resolve_alias
 from consentry.identity.changes import changes_since
-from consentry.identity.decisions import Decision, Kind
+from consentry.identity.decisions import Decision, Kind, sides_of
 from consentry.identity.explain import explain
 from consentry.identity.overrides import end_override, override, overrides
 from consentry.identity.review import PAGE, review
@@ -39,10 +39,12 @@ def stewarding(loaded: Loaded) -> Iterator[Context]:
 def explained(loaded: Loaded, person: str) -> dict[str, Any]:
     """Return how a person came together, step by step, and the link whose loss would break it."""
     with stewarding(loaded) as context:
-        found = explain(context.warehouse, person)
+        seats = decisions_of(context).seats(context.warehouse, _MEMBERSHIP)
+        merged = sides_of([seat for seat in seats if seat.kind == "merge"])
+        decided = (side for sides in merged.values() for side in sides)
+        found = explain(context.warehouse, _known(context, person), decided=decided)
         if found is None:
             raise _nobody(person)
-        seats = decisions_of(context).seats(context.warehouse, _MEMBERSHIP)
         steps = waterfall(context.warehouse, loaded.job.identity, found.person_id, seats=seats)
         mine = {seat.decision_id for seat in seats if seat.record_id in set(found.records)}
         held = [one for one in decisions_of(context).holding() if one.decision_id in mine]
@@ -214,7 +216,8 @@ def _person_of(context: Context, record: str) -> str | None:
 
 
 def _known(context: Context, person: str) -> str:
-    today = resolve_alias(context.warehouse, person)
+    """Return the id of today of a person, named by any id they had or by one of their records."""
+    today = _person_of(context, person) or resolve_alias(context.warehouse, person)
     if today is None:
         raise _nobody(person)
     return today
@@ -222,7 +225,7 @@ def _known(context: Context, person: str) -> str:
 
 def _nobody(person: str) -> ConfigError:
     return ConfigError(
-        f"There is no person {person!r}. Look one up: consentry explain JOB --by email --value ADDRESS",
+        f"There is no person and no record {person!r}. Look one up: consentry explain JOB --by email --value ADDRESS",
         code="no_person",
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,13 +16,6 @@ from consentry.warehouse import DuckDBWarehouse
 
 Rows = list[dict[str, str | None]]
 USES = (("ads",), ("service",), ("ads", "news"))
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def linking(**purposes: list[str]) -> IdentityConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,21 +12,14 @@ from consentry.errors import ConfigError
 from consentry.identity.bridges import pieces_without
 from consentry.identity.config import IdentityConfig
 from consentry.identity.decisions import Decisions, Kind, Seat
+from consentry.identity.explain import explain
 from consentry.identity.resolve import resolve
 from consentry.identity.review import Case, Page, review
-from consentry.store import Store
 from consentry.testing.identity_records import Record, fill, groups, ids, run
 from consentry.warehouse import DuckDBWarehouse
 
 EMPTY = IdentityConfig()
 ALIKE = IdentityConfig.model_validate({"similar": {"pair": 0.5, "cut": 0.2}})
-
-
-@pytest.fixture
-def warehouse() -> Iterator[DuckDBWarehouse]:
-    warehouse = DuckDBWarehouse(threads=2)
-    yield warehouse
-    warehouse.close()
 
 
 def named(record_id: str, box: str, name: str) -> Record:
@@ -103,6 +95,20 @@ def test_two_people_with_customer_numbers_of_their_own_are_no_close_call(warehou
     assert queue(warehouse, ALIKE) == ()
 
 
+def test_what_a_steward_joined_falls_apart_for_want_of_no_link(warehouse: DuckDBWarehouse) -> None:
+    records = [Record(f"crm:{n}", {"email": "a@example.com"}) for n in range(3)]
+    run(warehouse, records)
+    person = ids(warehouse)["crm:0"]
+    for decided, weakest in (((), "a***@e***.com"), ((("crm:0", "crm:1", "crm:2"),), None)):
+        found = explain(warehouse, person, decided=decided)
+        assert found is not None and (found.weakest.value if found.weakest else None) == weakest
+
+
+def test_invisible_characters_make_no_other_name(warehouse: DuckDBWarehouse) -> None:
+    run(warehouse, [named("crm:1", "a", "A\u0301n\u200bn\u202e"), named("crm:2", "a", "ÁNN")])
+    assert queue(warehouse) == ()
+
+
 def test_one_person_is_in_the_queue_while_only_a_doubtful_likeness_holds_it(warehouse: DuckDBWarehouse) -> None:
     run(warehouse, [named(f"crm:{n}", f"box{n}", "Robert") for n in range(3)], ALIKE)
     warehouse.sql("UPDATE identity.membership SET person_id = (SELECT min(person_id) FROM identity.membership)")
@@ -169,9 +175,9 @@ def test_a_wrong_kind_or_place_is_a_sentence(warehouse: DuckDBWarehouse) -> None
 class Desk:
     """A steward at work: records come in, decisions are made, and the next run heeds them."""
 
-    def __init__(self, warehouse: DuckDBWarehouse, store: Store) -> None:
+    def __init__(self, warehouse: DuckDBWarehouse, decisions: Decisions) -> None:
         self.warehouse = warehouse
-        self.decisions = Decisions(store, [b"k" * 32])
+        self.decisions = decisions
         self.runs = 0
 
     def take(self, records: Sequence[Record], *pairs: tuple[str, str, float]) -> None:
@@ -189,10 +195,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(warehouse: DuckDBWarehouse, tmp_path: Path) -> Iterator[Desk]:
-    store = Store.in_file(tmp_path / "control.db")
-    yield Desk(warehouse, store)
-    store.close()
+def desk(warehouse: DuckDBWarehouse, decisions: Decisions) -> Desk:
+    return Desk(warehouse, decisions)
 
 
 @pytest.mark.parametrize("kind", ["merge", "not-same"])

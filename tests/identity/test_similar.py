@@ -15,6 +15,7 @@ from consentry.errors import ConfigError, StopRun
 from consentry.identity.config import IdentityConfig
 from consentry.identity.metrics import pairwise
 from consentry.identity.model import load, people, save
+from consentry.identity.resolution import headlines
 from consentry.identity.similar import match
 from consentry.identity.similar_config import SimilarRules
 from consentry.testing.hard_customers import hard_customers, household_traps
@@ -167,6 +168,7 @@ def test_a_column_of_one_value_leaves_its_block_out_and_says_so(warehouse: DuckD
     blocks = warehouse.sql("SELECT * FROM identity.similar_block").to_pylist()
     assert {"rule": "family city", "keys": 1, "records": 1_000} in blocks
     assert any(alarm.code == "blocks_left_out" for alarm in found.alarms)
+    assert any("too many to compare" in sentence for sentence in headlines(found.alarms))
 
 
 def test_nothing_to_compare_is_said(warehouse: DuckDBWarehouse) -> None:
