@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from splink.internals.html_utils import load_chart_libraries
@@ -13,6 +11,7 @@ from consentry.identity.candidates import FEATURES, STAGED, stage_features
 from consentry.identity.config import IdentityConfig
 from consentry.identity.fitted import fitted
 from consentry.identity.likeness import RECORDS, stage_customers
+from consentry.identity.report_html import Chart
 from consentry.identity.similar_config import SimilarRules
 from consentry.identity.training import splink_linker
 from consentry.warehouse import Warehouse
@@ -26,15 +25,6 @@ _EXAMPLES = {
 _PAIR = "l.pair = r.pair"
 _SHOWN = "identity.staged_shown"
 _MEMBERS = "SELECT record_id, person_id FROM identity.membership WHERE valid_to_run IS NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart: what it shows, in a sentence, and its Vega-Lite specification."""
-
-    title: str
-    sentence: str
-    spec: Mapping[str, Any]
 
 
 def charts(warehouse: Warehouse, config: IdentityConfig) -> tuple[Chart, ...]:

@@ -10,10 +10,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
-
-from consentry.identity.charts import Chart, libraries
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
@@ -28,10 +27,24 @@ padding: .6rem 1rem; min-width: 9rem; } .tile b { display: block; font-size: 1.6
 """
 
 
-def identity_report(found: Mapping[str, Any], *, job: str, made_at: str, charts: Sequence[Chart] = ()) -> str:
-    """Return the page for what `evaluate` found, with charts of the model of likeness."""
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart: what it shows, in a sentence, and its Vega-Lite specification."""
+
+    title: str
+    sentence: str
+    spec: Mapping[str, Any]
+
+
+def identity_report(
+    found: Mapping[str, Any], *, job: str, made_at: str, charts: Sequence[Chart] = (), libraries: Sequence[str] = ()
+) -> str:
+    """Return the page for what `evaluate` found, with charts of the model of likeness.
+
+    libraries: the scripts that draw the charts.
+    """
     title = f"People of {escape(job)}"
-    scripts = (*libraries(), _draw(charts)) if charts else ()
+    scripts = (*libraries, _draw(charts)) if charts else ()
     body = "".join((*_parts(found, title, made_at, charts), *(f"<script>{text}</script>" for text in scripts)))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from consentry.consent.linking import LINK_REFUSED
-from consentry.identity.charts import charts
 from consentry.identity.evaluate import against_labels, clerical_sample, without_labels
 from consentry.identity.labels import read_labels
 from consentry.identity.report_html import identity_report
-from consentry.pipeline.context import decisions_of
+from consentry.pipeline.context import Context, decisions_of
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.stewarding import stewarding
 
@@ -29,12 +28,24 @@ def evaluated(loaded: Loaded, labels: Path | None, out: Path | None) -> dict[str
         found = without_labels(context.warehouse, loaded.job.identity, decisions=decisions_of(context), refused=refused)
         if told:
             found["labels"] = against_labels(context.warehouse, told)
-        drawn = charts(context.warehouse, loaded.job.identity) if out else ()
-    if out:
-        made_at = datetime.now(UTC).isoformat(timespec="seconds")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(identity_report(found, job=loaded.job.job, made_at=made_at, charts=drawn), encoding="utf-8")
+        if out:
+            _write_page(context, found, out)
     return found
+
+
+def _write_page(context: Context, found: dict[str, Any], out: Path) -> None:
+    # Splink takes half a second to load, which every other command would pay.
+    from consentry.identity.charts import charts, libraries
+
+    page = identity_report(
+        found,
+        job=context.loaded.job.job,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        charts=charts(context.warehouse, context.loaded.job.identity),
+        libraries=libraries(),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
 
 
 def sampled(loaded: Loaded, out: Path, *, size: int, seed: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_the_page_draws_splinks_charts_without_a_network_and_without_a_value_of_
     weights = [level for level in found["likeness"]["weights"] if level["comparison"] == "given_name"]
     assert weights[0]["level"] == "equal" and weights[0]["bits"] > 0 > weights[-1]["bits"]
 
-    page = identity_report(found, job="shop", made_at="2026-01-01", charts=drawn)
+    page = identity_report(found, job="shop", made_at="2026-01-01", charts=drawn, libraries=libraries())
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
     assert scripts[:3] == list(libraries()) and all(f"'sha256-{one}'" in page for one in hashes)
