@@ -154,11 +154,13 @@ class DuckDBWarehouse:
         Each further thread would have buffers of its own. Nothing else may use the warehouse at the same time.
         """
         self._set("threads", 1)
+        self._set("allocator_flush_threshold", "1MB")
         try:
             yield
             if self._in_file:
                 self._let_go()
         finally:
+            self._set("allocator_flush_threshold", None)
             self._set("threads", self._threads)
 
     def close(self) -> None:
