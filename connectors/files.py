@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,6 +21,8 @@ from consentry.connectors.folders import Folder, LocalFolder, RemoteFolder
 from consentry.connectors.segment_events import COLUMNS
 from consentry.errors import ConfigError, DestinationFailed, SourceFailed
 from consentry.model.batch import Batch, Row
+
+_NOT_LOCAL = "Audience files are written to a folder of this machine. Give 'folder' in place of 'url'."
 
 
 class FilesConfig(ConnectorConfig):
@@ -92,14 +95,16 @@ class Files:
         self.api_calls = 0
 
     def check(self) -> Check:
-        """Look whether the folder and every stream's files are there."""
+        """Look whether the folder and every stream's files are there; one for audiences may have to be made yet."""
+        if not self._streams:
+            return self._check_audiences()
         if problem := self._files.problem():
             return Check(False, problem)
         try:
             counts = [len(self._names(name)) for name in self._streams]
         except (SourceFailed, ConfigError) as error:
             return Check(False, str(error))
-        return Check(True, f"The folder {self._files} holds {sum(counts)} files of {len(counts)} streams.")
+        return Check(True, f"The folder {self._files} holds the files of the job: {sum(counts)}.")
 
     def discover(self) -> list[Stream]:
         """List the streams of the job; Parquet tells its columns beforehand, text formats do not."""
@@ -149,6 +154,14 @@ class Files:
         """Return those of the ids whose row is in the audience's file."""
         return frozenset(remote_ids) & frozenset(self._audience(audience).read())
 
+    def _check_audiences(self) -> Check:
+        if self._config.url:
+            return Check(False, _NOT_LOCAL)
+        there = next(path for path in (self._folder, *self._folder.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            return Check(False, f"Nothing can be written to {self._folder}. Check 'folder' in the connection.")
+        return Check(True, f"Audiences are written to {self._folder}.")
+
     def _names(self, stream: str) -> list[str]:
         return self._files.names(stream, self._streams[stream].path)
 
@@ -188,8 +201,7 @@ class Files:
 
     def _audience(self, audience: str) -> AudienceFile:
         if self._config.url:
-            message = "Audience files are written to a folder of this machine. Give 'folder' in place of 'url'."
-            raise DestinationFailed(message, code="not_local")
+            raise DestinationFailed(_NOT_LOCAL, code="not_local")
         path = (self._folder / f"{audience}.{self._config.format}").resolve()
         if path.parent != self._folder or audience.startswith("."):
             message = f"The audience {audience!r} is not a plain file name. Name it with letters, digits, '-' and '_'."

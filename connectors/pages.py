@@ -23,7 +23,7 @@ def described(name: str, kind: type[Connector]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "type": name,
         "description": cleandoc(kind.__doc__ or ""),
-        "roles": _roles(kind),
+        "roles": roles(kind),
         "connection": kind.Config.model_json_schema(),
         "options": options.model_json_schema() if options else None,
     }
@@ -39,11 +39,22 @@ def described(name: str, kind: type[Connector]) -> dict[str, Any]:
     return found
 
 
+def roles(kind: type[Connector]) -> list[str]:
+    """Return what a job can use a connector as: source, destination, enrichment."""
+    marks = {"source": "read", "destination": "write", "enrichment": "enrich"}
+    return [role for role, mark in marks.items() if callable(getattr(kind, mark, None))]
+
+
 def page(name: str, kind: type[Connector]) -> str:
     """Return the page of a connector, as Markdown."""
     about = described(name, kind)
-    roles = " and ".join(about["roles"])
-    parts = [_MADE, f"# {name}", about["description"], f"Type `{name}`, a {roles}." if roles else f"Type `{name}`."]
+    part = " and ".join(about["roles"])
+    parts = [
+        _MADE,
+        f"# {name}",
+        about["description"],
+        f"Type `{name}`, {'an' if part.startswith('e') else 'a'} {part}.",
+    ]
     parts += ["## Connection", *_tables(about["connection"])]
     if about["options"] and about["options"].get("properties"):
         parts += ["## Options of a stream", *_tables(about["options"])]
@@ -68,11 +79,6 @@ def write_pages(folder: Path, *, check: bool = False) -> list[str]:
             if not check:
                 file.write_text(text, encoding="utf-8")
     return odd
-
-
-def _roles(kind: type[Connector]) -> list[str]:
-    marks = {"source": "read", "destination": "write", "enrichment": "look_up"}
-    return [role for role, mark in marks.items() if callable(getattr(kind, mark, None))]
 
 
 # JSON schemas and their parts are of any shape.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from consentry.cli.output import Output, OutputOption, console, emit, table
+from consentry.connectors.pages import roles
 from consentry.connectors.registry import connectors
 from consentry.pipeline.inspect import check_job, discover_job
 from consentry.pipeline.load import load_job
@@ -92,13 +93,10 @@ def list_command(output: OutputOption = Output.text) -> None:
 
 
 def _described(name: str, kind: type) -> dict[str, Any]:
-    roles = [
-        role for role, mark in (("source", "read"), ("destination", "write")) if callable(getattr(kind, mark, None))
-    ]
     first = (kind.__doc__ or "").strip().splitlines()
     return {
         "type": name,
-        "roles": roles,
+        "roles": roles(kind),
         "description": first[0] if first else "",
         "class": f"{kind.__module__}:{kind.__qualname__}",
     }

@@ -92,6 +92,7 @@ def test_connectors_are_listed(cli: Cli) -> None:
     listed = {row["type"]: row["roles"] for row in told(cli("connectors", "list", "-o", "json"))["connectors"]}
     assert listed["files"] == ["source", "destination"]
     assert "source" in listed["hubspot"]
+    assert listed["fullcontact"] == ["enrichment"]
 
 
 def test_check_and_discover(cli: Cli, tiny: TinyJob) -> None:

@@ -134,3 +134,10 @@ def test_t65_numbers_begin_with_a_plus_for_machines_and_with_a_mark_for_people(t
         config = FilesConfig.model_validate({"folder": tmp_path / written_for, "written_for": written_for})
         list(Files(config).write(_batch("add", row)))
         assert (tmp_path / written_for / "vips.csv").read_text().splitlines()[1].endswith(f",{wanted}")
+
+
+def test_a_folder_for_audiences_may_have_to_be_made_yet(tmp_path: Path) -> None:
+    assert Files(FilesConfig(folder=Path("out/new")), base=tmp_path).check().ok
+    (tmp_path / "file").touch()
+    assert not Files(FilesConfig(folder=Path("file/new")), base=tmp_path).check().ok
+    assert "folder of this machine" in Files(FilesConfig(url="memory://bucket")).check().sentence
