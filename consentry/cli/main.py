@@ -22,6 +22,7 @@ from consentry.cli import (
     modelling,
     qualifying,
     quarantining,
+    requesting,
     reviewing,
     running,
     sandboxing,
@@ -47,7 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (
-    starting, inspecting, running, watching, consenting, identifying, reviewing, likening, modelling, sandboxing,
+    starting, inspecting, running, watching, consenting, requesting, identifying, reviewing, likening, modelling,
+    sandboxing,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(auditing.app, name="audit")

@@ -21,6 +21,7 @@ from consentry.model.names import quoted_table
 from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.context import Context, decisions_of, refused_table
 from consentry.pipeline.deleting import delete_records, delete_rows
+from consentry.pipeline.holding import refuse_held
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.stewarding import stewarding
 from consentry.pipeline.uses import uses
@@ -37,7 +38,7 @@ def erase_person(loaded: Loaded, *, person: str | None, kind: str, value: str, b
     """Erase all records of a person, found by id or by an identifier; return what was erased, in numbers.
 
     Identifiers that stand on records of other people, too, are not suppressed: that would erase those as well.
-    Raises ConfigError when nobody is found, or several people are.
+    Raises ConfigError when nobody is found, or several people are; Blocked while a legal hold keeps the data.
     """
     with stewarding(loaded) as opened:
         context = replace(opened, run_id=new_run_id())
@@ -48,6 +49,7 @@ def erase_person(loaded: Loaded, *, person: str | None, kind: str, value: str, b
             " WHERE person_id = $person AND valid_to_run IS NULL",
             person=person_id,
         )
+        refuse_held(context, _all_identifiers(context))
         known = _identifiers(context)
         suppressed = sum(_suppress(context, *one) for one in known)
         counts = {"records": warehouse.count(_GONE), "suppressed": suppressed, "rows": _delete(context, known)}
@@ -92,6 +94,16 @@ def _one_person(context: Context, person: str | None, kind: str, value: str) -> 
             code="several_people",
         )
     return people[0]
+
+
+def _all_identifiers(context: Context) -> list[tuple[str, str, str | None]]:
+    """Return each identifier, as it came, that stands on the records to erase."""
+    rows = context.warehouse.sql(
+        "SELECT DISTINCT c.type, c.value, nullif(c.region, '') AS region FROM identity.canonical c"
+        " JOIN identity.identifier i ON i.type = c.type AND i.value = c.canonical"
+        f" JOIN {_GONE} g USING (record_id)"
+    ).to_pylist()
+    return [(row["type"], row["value"], row["region"]) for row in rows]
 
 
 def _identifiers(context: Context) -> list[tuple[str, str, str | None]]:

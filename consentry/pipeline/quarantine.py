@@ -15,6 +15,7 @@ from consentry.model.ids import new_run_id
 from consentry.model.names import did_you_mean
 from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.holding import refuse_held
 from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
@@ -143,8 +144,12 @@ def discard_quarantine(loaded: Loaded, choice: Choice, why: str) -> int:
 
 
 def erase_quarantined(loaded: Loaded, identifiers: Mapping[str, Sequence[str]]) -> int:
-    """Erase every quarantined row that holds one of a person's identifiers, whatever its stream; return how many."""
+    """Erase every quarantined row that holds one of a person's identifiers, whatever its stream; return how many.
+
+    Raises Blocked while a legal hold keeps the data.
+    """
     with _work(loaded) as context:
+        refuse_held(context, [(kind, value, None) for kind, values in identifiers.items() for value in values])
         tables = _tables(context, Choice())
         done = sum(erase(context.warehouse, table, identifiers) for table in tables)
         _note(context, "quarantine.erased", Choice(), {"rows": done})

@@ -188,3 +188,32 @@ identity_decision = sa.Table(
     sa.Column("sides", sa.Text, nullable=False),
     sa.Column("reverts", sa.String(36)),
 )
+
+# What people ask for under data protection law; days are ISO 8601.
+subject_request = sa.Table(
+    "subject_request",
+    metadata,
+    sa.Column("request_id", sa.String(36), primary_key=True),
+    sa.Column("subject", sa.String(64), nullable=False, index=True),  # a keyed hash
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("law", sa.String(16), nullable=False),
+    sa.Column("manner", sa.String(255), nullable=False),
+    sa.Column("received_on", sa.String(10), nullable=False),
+    sa.Column("due_on", sa.String(10), nullable=False),
+    sa.Column("extended_because", sa.Text),
+    sa.Column("answered_on", sa.String(10)),
+    sa.Column("response", sa.String(16)),
+    sa.Column("basis", sa.Text),
+)
+
+legal_hold = sa.Table(
+    "legal_hold",
+    metadata,
+    sa.Column("hold_id", sa.String(36), primary_key=True),
+    sa.Column("subject", sa.String(64), nullable=False, index=True),  # a keyed hash
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_at", _instant, nullable=False),
+    sa.Column("placed_by", sa.String(255), nullable=False),
+    sa.Column("ended_at", _instant),
+    sa.Column("ended_by", sa.String(255)),
+)
