@@ -39,9 +39,10 @@ class Ingest:
 
         A job that is not closed is never worked off, so that an answer lost on the way changes nothing.
         """
-        about = {"object": self._object, "operation": operation, "contentType": "CSV", "lineEnding": "LF"}
-        by = {"externalIdFieldName": self._key} if operation == "upsert" else {}
-        made = shaped(self._http.request("POST", self._jobs, body={**about, **by}, repeatable=True), "Salesforce")
+        about = {"object": self._object, "operation": operation, "contentType": "CSV"}
+        about |= {"columnDelimiter": "COMMA", "lineEnding": "LF"}
+        about |= {"externalIdFieldName": self._key} if operation == "upsert" else {}
+        made = shaped(self._http.request("POST", self._jobs, body=about, repeatable=True), "Salesforce")
         job = str(made.get("id"))
         self._http.request("PUT", f"{self._path(job)}/batches", body=_as_csv(records), repeatable=False)
         self._http.request("PATCH", self._path(job), body={"state": "UploadComplete"}, repeatable=True)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from consentry.connectors.base import Ok
+from consentry.connectors.salesforce import Salesforce as Destination
+from consentry.connectors.salesforce import SalesforceConfig
 from consentry.testing.sandbox import Sandbox
 from consentry.testing.sandbox.salesforce import Salesforce
+from tests.connectors.recorder import Recorder, batch, person, through
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 client = pytest.importorskip("simple_salesforce", reason="Install the dependency group `reference`.")
@@ -23,11 +29,13 @@ def _session(sandbox: Sandbox) -> Any:
 
     class ToSandbox(requests.adapters.HTTPAdapter):  # type: ignore[misc]
         def send(self, request: Any, *args: Any, **more: Any) -> Any:
+            session.sent.append(request)
             path = "/services/" + request.url.split("/services/", 1)[1]
             request.url = sandbox.url("salesforce") + path
             return super().send(request, *args, **more)
 
     session = requests.Session()
+    session.sent = []
     session.mount("https://", ToSandbox())
     return session
 
@@ -74,6 +82,39 @@ def test_the_client_logs_in_queries_and_runs_a_bulk_job(sandbox: Sandbox, org: S
     assert {field["name"] for field in made.Contact.describe()["fields"]} >= {"Id", "LastName", "IsDeleted"}
     with pytest.raises(client.exceptions.SalesforceMalformedRequest, match="INVALID_FIELD"):
         made.query("SELECT Nothing FROM Contact")
+
+
+def test_our_ingest_job_asks_for_what_the_clients_does(sandbox: Sandbox, org: Salesforce) -> None:
+    with org.lock:
+        org.objects.declare("Contact", {"In__c": "boolean"})
+    session, recorder, named = _session(sandbox), Recorder(), f"003{1:012d}AAA"
+    logged_in = {"consumer_key": "sandbox-client", "consumer_secret": "sandbox-salesforce"}
+    made: Any = client.Salesforce(domain="sandbox.my", session=session, version="67.0", **logged_in)
+    (told,) = made.bulk2.Contact.update(
+        records=[{"Email": "person1@example.com", "Id": named, "In__c": "true"}], wait=0
+    )
+    assert (told["numberRecordsProcessed"], told["numberRecordsFailed"]) == (1, 0)
+    assert named in made.bulk2.Contact.get_successful_records(told["job_id"])
+    settings = {"base_url": sandbox.url("salesforce"), "client_id": "sandbox-client", "bulk_from": 1}
+    config = SalesforceConfig.model_validate({**settings, "client_secret": "sandbox-salesforce"})
+    ours = Destination(config, account="ingest", transport=recorder, sleep=lambda seconds: None)
+    assert through(ours, batch("In__c", person(1, named))) == [Ok(named)]
+    theirs = [_asked(sent.method, sent.url, sent.body or b"") for sent in session.sent if "/ingest" in sent.url]
+    seen = [_asked(sent.method, str(sent.url), sent.content) for sent in recorder.seen if "/ingest" in str(sent.url)]
+    # Made, filled, closed.
+    assert seen[:3] == theirs[:3] and len(theirs) > 3
+    recorder.close()
+
+
+def _asked(method: str, url: str, body: bytes | str) -> tuple[str, str, Any]:
+    """Return a request in the terms of its vendor: without the job's id, and a table as its rows."""
+    text = body.decode() if isinstance(body, bytes) else body
+    path = re.sub("750[0-9A-Z]+", "ID", url.split("/services/", 1)[1])
+    return (
+        method,
+        path,
+        list(csv.DictReader(io.StringIO(text))) if path.endswith("/batches") else json.loads(text or "0"),
+    )
 
 
 def test_the_client_logs_in_with_a_signed_assertion(sandbox: Sandbox, org: Salesforce) -> None:

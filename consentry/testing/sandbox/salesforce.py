@@ -235,7 +235,11 @@ class Salesforce(PlainVendor):
     def look_at_ingest(self, call: Call) -> Response:
         """GET a job: its state moves on with every look."""
         job = self._ingest_job(call)
-        return self.json({"id": job.id, "state": job.look(self)})
+        counts = {
+            "numberRecordsProcessed": len(job.successful) + len(job.failed),
+            "numberRecordsFailed": len(job.failed),
+        }
+        return self.json({"id": job.id, "state": job.look(self), **counts})
 
     def ingest_results(self, call: Call) -> Response:
         """GET what became of the records."""
