@@ -74,10 +74,9 @@ class Slice:
         cells = np.multiply(self._rings(begins, alike[0]), len(self.people), dtype=np.int64)
         cells += self.person
         taken = self._taken(alike[0])
-        weights: dict[str, NDArray[Any] | None] = {"count": None}
-        if taken is not None:
-            known = ~np.isnan(taken)
-            weights = {"count": known, "sum": np.where(known, taken, 0.0)}
+        weights: dict[str, NDArray[Any] | None] = {"count": None, "sum": taken}
+        if taken is not None and (missing := np.isnan(taken)).any():
+            weights = {"count": ~missing, "sum": np.where(missing, 0.0, taken)}
         needed = {part for value in alike for part in _PARTS[value.function]}
         onward = {part: self._onward(cells, len(begins) + 1, weights[part]) for part in needed}
         found = []

@@ -333,7 +333,7 @@ def _word(masks: Sequence[Mask]) -> NDArray[np.uint8]:
     """Put up to eight answers about a person into one byte, so that they are brought to their place together."""
     word = np.zeros(len(masks[0]), dtype=np.uint8)
     for place, mask in enumerate(masks):
-        word |= mask.astype(np.uint8) << place
+        word |= mask.view(np.uint8) << place
     return word
 
 
