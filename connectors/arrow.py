@@ -1,8 +1,9 @@
 """Make the pages of a stream fit each other and its table: names, types and the columns that we add.
 
 Column names stay as the source writes them. Only what a table cannot hold is changed: names that differ in
-case alone become one, and a name that is empty or ours (`_rid`, `_run_id`, `_extracted_at`, `_dlt...`) gets
-`_2` behind it. Text stays text; nested values become JSON text; a column of nulls is text.
+case alone become one, spaces around a name go, quotes and line ends in it become `_`, and a name that is empty or
+ours (`_rid`, `_run_id`, `_extracted_at`, `_dlt...`) gets `_2` behind it. Text stays text; nested values become JSON
+text; a column of nulls is text.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ SYSTEM_COLUMNS = ("_rid", "_run_id", "_extracted_at")
 SYSTEM_SCHEMA = pa.schema(
     [("_rid", pa.int64()), ("_run_id", pa.string()), ("_extracted_at", pa.timestamp("us", tz="UTC"))]
 )
+# As dlt's naming convention `direct` changes names; a change of its own would make another column of each.
+_ODD = str.maketrans("\0\n\r'\"▶", "______")
 
 
 class Shape:
@@ -45,7 +48,7 @@ class Shape:
     def _names(self, names: Iterable[str]) -> Iterable[str]:
         taken: set[str] = set()
         for number, name in enumerate(names, 1):
-            base = name or f"column_{number}"
+            base = name.strip().translate(_ODD) or f"column_{number}"
             reserved = base.casefold() in SYSTEM_COLUMNS or base.casefold().startswith("_dlt")
             wanted, tries = (f"{base}_2", 2) if reserved else (base, 1)
             while wanted.casefold() in taken:

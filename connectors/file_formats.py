@@ -144,15 +144,27 @@ def _csv(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
     header = next(_cells(tape, delimiter), None)
     if header is None:
         return
-    names, _ = header
-    if names is None or len(set(names)) != len(names):
-        why = "names a column twice" if names else "cannot be read"
-        raise Unreadable(f"its header line {why}; mend the first line")
+    names = _named(header[0])
     for cells, raw in _cells(tape, delimiter):
         if cells is not None and len(cells) == len(names) and _is_clean(cells):
             yield {**dict(zip(names, cells, strict=True)), MALFORMED: None}
         else:
             yield {**dict.fromkeys(names), MALFORMED: _shown(raw or delimiter.join(cells or []))}
+
+
+def _named(header: list[str] | None) -> list[str]:
+    """Return the names of the columns."""
+    if header is None or len(set(header)) != len(header):
+        why = "names a column twice" if header else "cannot be read"
+        raise Unreadable(f"its header line {why}; mend the first line")
+    if not _is_clean(header):
+        raise Unreadable("its header line is not of this encoding; add 'encoding: cp1252', or its own, to the options")
+    return [_free(name) for name in header]
+
+
+def _free(name: str) -> str:
+    """Return a name that is not the one of our own column."""
+    return f"{name}_2" if name == MALFORMED else name
 
 
 def _cells(tape: _Tape, delimiter: str) -> Iterator[tuple[list[str] | None, str | None]]:
@@ -183,7 +195,7 @@ def _json_lines(lines: Iterable[str], shape: Shape) -> Iterator[Record]:
         except (ValueError, RecursionError, OverflowError):
             records = None
         # An escape can spell a character that no text may hold.
-        if records is not None and ("\\u" not in line or all(_is_clean(filter(None, one.values())) for one in records)):
+        if records is not None and ("\\u" not in line or all(map(_is_whole, records))):
             yield from ({**record, MALFORMED: None} for record in records)
         else:
             yield {MALFORMED: _shown(line)}
@@ -194,13 +206,17 @@ def _no_number(word: str) -> None:
 
 
 def _as_text(value: dict[str, Any]) -> Record:
-    return {name: _json_text(item) for name, item in value.items()}
+    return {_free(name): _json_text(item) for name, item in value.items()}
 
 
 def _json_text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_whole(record: Record) -> bool:
+    return _is_clean(filter(None, (*record, *record.values())))
 
 
 def _is_clean(cells: Iterable[str]) -> bool:

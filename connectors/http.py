@@ -24,6 +24,7 @@ import httpx
 from pydantic import AfterValidator
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+from consentry.connectors.json_text import read_json
 from consentry.connectors.quota import Limit, slots
 from consentry.connectors.retry import TRANSIENT, TURNED_AWAY, AsAsked, RetryPolicy, Transient, retry_after
 from consentry.connectors.room import Room, hold_off
@@ -391,6 +392,6 @@ def _parsed(raw: bytes) -> tuple[bool, Any]:
     if not raw.strip():
         return True, None
     try:
-        return True, json.loads(raw)
+        return True, read_json(raw)
     except ValueError:
         return False, None

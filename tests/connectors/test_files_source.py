@@ -261,3 +261,23 @@ def test_what_is_wrong_with_a_url_ends_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="leads out"):
         _remote("memory://bucket", path="../a.csv").discover()
     assert "canary" not in repr(FilesConfig.model_validate({"url": "s3://b", "storage": {"secret": "canary"}}))
+
+
+@pytest.mark.parametrize("header", ["id,café".encode("latin-1"), "id,name".encode("utf-16-le"), b"id,na\0me"])
+def test_a_header_of_another_encoding_is_named(header: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(header + b"\n1,2\n")
+    with pytest.raises(SourceFailed, match="add 'encoding: cp1252'"):
+        _read(tmp_path, path="a.csv")
+
+
+def test_a_column_that_is_called_like_ours_is_kept_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,_malformed\n1,yes\n")
+    (tmp_path / "b.jsonl").write_text('{"id": "1", "_malformed": "yes"}\n')
+    for path in ("a.csv", "b.jsonl"):
+        assert _read(tmp_path, path=path)[0] == [{"id": "1", "_malformed_2": "yes", "_malformed": None}]
+
+
+def test_a_name_that_no_table_can_hold_makes_its_line_malformed(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "\\ud800": 2}\n{"id": 2}\n')
+    rows, _ = _read(tmp_path, path="a.jsonl")
+    assert [row["id"] for row in rows] == [None, "2"]

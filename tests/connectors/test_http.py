@@ -63,6 +63,12 @@ def _limited(value: str | None) -> httpx.Response:
     return httpx.Response(429, headers={} if value is None else {"Retry-After": value})
 
 
+def test_half_a_character_costs_no_record() -> None:
+    cut = b'{"name": "Ada \\ud83d", "whole": "\\ud83d\\ude00", "\\udc00": "a\\\\ud800", "n": 12345678901234567890}'
+    told = _client(Server(httpx.Response(200, content=cut))).request("GET", "/x").body
+    assert told == {"name": "Ada \ufffd", "whole": "\U0001f600", "\ufffd": "a\\ud800", "n": 12345678901234567890}
+
+
 def test_trap_5_retry_after_in_seconds_is_waited_for_in_full() -> None:
     server = Server(_limited("7"), _ok())
     client = _client(server)

@@ -141,6 +141,17 @@ def test_names_stay_readable_and_nested_values_become_json(tmp_path: Path) -> No
     assert [row["_rid"] for row in rows] == [1, 2]
 
 
+def test_names_that_no_table_can_hold_are_mended_the_same_way_each_time(tmp_path: Path) -> None:
+    page = {" id ": ["1"], " ": ["x"], 'say "hi"\n': ["y"], "a\0b": ["z"]}
+    _land(Pages([page]), tmp_path)
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+    source, freeze = Pages([page, page]), StreamSpec("people", drift="freeze")
+    land(source, name="crm", streams=[freeze], warehouse=warehouse, folder=tmp_path / "dlt", run_id="run-2")
+    rows = warehouse.sql('SELECT id, column_2, "say _hi_", a_b FROM raw.crm__people').to_pylist()
+    assert rows == [{"id": "1", "column_2": "x", "say _hi_": "y", "a_b": "z"}] * 2
+    warehouse.close()
+
+
 def test_a_column_that_changed_its_type_is_named(tmp_path: Path) -> None:
     _land(Pages([{"id": ["1"], "age": [41]}]), tmp_path)
     source = Pages([{}, {"id": ["2"], "age": ["forty"]}])
