@@ -19,8 +19,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
+# The long tests; `make test-slow MINUTES=6` stops beginning more of them after that time, and each day begins with others.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(if $(MINUTES),--minutes $(MINUTES))
 
 # The vendors' own packages, which some tests compare our requests with.
 reference: $(STAMP)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import gc
+import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from consentry.pipeline.progress import Silent
 from consentry.pipeline.run import run
 
 PEOPLE = 40
+BEGUN = time.monotonic()
 CONSENT_COLUMNS = (
     "identifier_type", "purpose", "state", "method", "mechanism", "notice_id", "notice_version", "regime",
     "effective_at",
@@ -240,6 +244,24 @@ def make_tiny(folder: Path) -> TinyJob:
     job.write_consents(dict.fromkeys(range(PEOPLE), "granted"))
     job.write()
     return job
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Bound a selection of long tests by time."""
+    parser.addoption("--minutes", type=float, help="skip what would begin later; each day begins with other tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each test its turn: in a selection that is bounded, the order is that of the day."""
+    if config.getoption("--minutes"):
+        items.sort(key=lambda item: hashlib.sha256(f"{date.today()}{item.nodeid}".encode()).digest())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what would begin after the time is up."""
+    minutes = item.config.getoption("--minutes")
+    if minutes and time.monotonic() - BEGUN > minutes * 60:
+        pytest.skip("The time for long tests is up; another day begins with others.")
 
 
 def pytest_collection_finish() -> None:
