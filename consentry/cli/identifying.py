@@ -17,7 +17,9 @@ from consentry.pipeline.evaluating import evaluated, sampled
 from consentry.pipeline.load import load_job
 
 app = typer.Typer(help="See why records are one person, and decide otherwise.", no_args_is_help=True)
-PersonArgument = Annotated[str, typer.Argument(help="A person id; an old one leads to today's.", show_default=False)]
+PersonArgument = Annotated[
+    str, typer.Argument(help="A person id, an old one too, or one of their records.", show_default=False)
+]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides this; stands in the audit log.", show_default=False)]
 WhyOption = Annotated[str, typer.Option("--why", help="The reason; kept with the decision.", show_default=False)]
 LATER = "The next run heeds it."

@@ -164,10 +164,7 @@ def changes(loaded: Loaded, since: str | None, limit: int) -> dict[str, Any]:
 def resolved(loaded: Loaded, person: str) -> dict[str, Any]:
     """Return under which id a person is kept today."""
     with stewarding(loaded) as context:
-        today = resolve_alias(context.warehouse, person)
-    if today is None:
-        raise _nobody(person)
-    return {"asked": person, "person_id": today}
+        return {"asked": person, "person_id": _known(context, person)}
 
 
 def _decide(

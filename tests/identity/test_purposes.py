@@ -112,7 +112,7 @@ def test_the_people_of_a_stricter_purpose_refine_those_of_a_looser_one(
     warehouse.close()
     live = links(graph, shared_values(graph, large=config.large_person).values)
     labels = partition(graph, live).labels
-    bits = [graph.purposes >> n & 1 for n in range(len(config.linking.names()))]
+    bits = [graph.purposes >> n & 1 for n in config.linking.places().values()]
     allowed = [bit.astype(np.bool_) for bit in bits] + [np.ones(graph.records, dtype=np.bool_)]
     allowed += [one & other for one, other in combinations(allowed, 2)]
     parts = [parts_for(graph, live, labels, flags) for flags in allowed]
