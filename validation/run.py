@@ -205,11 +205,14 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
 
 
 def _columns(task: Task, raw: str) -> list[str]:
-    """Return the raw columns that pass as they are; raise StopRun when one that the contract requires is gone."""
+    """Return the raw columns that pass as they are; raise StopRun when one that the contract requires is gone.
+
+    Text formats and APIs show their columns with their first record: a stream without one lacks nothing yet.
+    """
     there = task.warehouse.columns(raw)
     lacking = [c.name for c in task.contract.columns if c.name not in there and c.required and not c.nullable]
     lacking += [name for name in task.key if name not in there and name not in lacking]
-    if lacking:
+    if lacking and task.warehouse.count(raw):
         offered = [name for name in there if not name.startswith("_")]
         told = " ".join(f"It has no column {name!r}{did_you_mean(name, offered) or '.'}" for name in lacking)
         sentence = f"The stream {task.name} does not have the columns of its contract {task.contract.name}. {told}"

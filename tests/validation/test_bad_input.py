@@ -41,6 +41,14 @@ def test_a_column_that_the_source_lacks(warehouse: DuckDBWarehouse, contract: Ma
     assert refusal.value.code == "schema_changed" and not warehouse.has("clean.crm__people")
 
 
+def test_a_stream_without_a_row_yet_lacks_no_column(warehouse: DuckDBWarehouse, contract: Make, land: Land) -> None:
+    warehouse.sql("CREATE TABLE raw.crm__people (_malformed TEXT, _rid BIGINT)")
+    assert check(warehouse, contract(PEOPLE)) == Checked(0, 0, 0)
+    warehouse.sql("ALTER TABLE raw.crm__people ADD COLUMN id TEXT")
+    warehouse.sql("INSERT INTO raw.crm__people (id, _rid) VALUES ('a', 1)")
+    assert check(warehouse, contract(PEOPLE)).clean == 1
+
+
 def test_a_rule_about_a_column_that_the_contract_lacks(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(PEOPLE + 'rules:\n  - {compare: [age, "<", shares]}\n')
     assert "The contract has no column 'shares'; did you mean 'share'?" in fault
