@@ -21,7 +21,7 @@ from consentry.model.batch import Batch, Row
 if TYPE_CHECKING:
     from consentry.delivery.work import Delivery
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 # Vendors end their jobs within hours; after this nobody waits for one any more, and its rows are sent again.
 GIVEN_UP = timedelta(hours=24)
 

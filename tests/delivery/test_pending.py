@@ -24,7 +24,7 @@ def test_rows_that_pend_are_asked_about_until_they_are_applied(world: World) -> 
     destination, slept = slow(3), list[float]()
     result = world.run(destination, sleep=slept.append)
     assert (result.status, result.acknowledged, result.pending) == ("ok", 5, 0)
-    assert slept == [1.0, 2.0, 4.0], "one question a pause, and the pauses grow"
+    assert slept == [0.5, 1.0, 2.0], "one question a pause, and the pauses grow"
     assert world.warehouse.count("delivery.ack") == 5
     assert world.run(destination).api_calls == 0
 
