@@ -393,5 +393,5 @@ def _parsed(raw: bytes) -> tuple[bool, Any]:
         return True, None
     try:
         return True, read_json(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False, None

@@ -69,6 +69,12 @@ def test_half_a_character_costs_no_record() -> None:
     assert told == {"name": "Ada \ufffd", "whole": "\U0001f600", "\ufffd": "a\\ud800", "n": 12345678901234567890}
 
 
+def test_an_answer_nested_without_end_is_no_answer() -> None:
+    server = Server(httpx.Response(200, content=b"[" * 100_000 + b"]" * 100_000))
+    with pytest.raises(HttpFailed, match="something else than was asked for"):
+        _client(server).request("GET", "/x")
+
+
 def test_trap_5_retry_after_in_seconds_is_waited_for_in_full() -> None:
     server = Server(_limited("7"), _ok())
     client = _client(server)
