@@ -38,14 +38,6 @@ MEMBERS_MAX, SUBSCRIBE_MAX, UNSUBSCRIBE_MAX, SUPPRESS_MAX = 1000, 1000, 100, 100
 _REVISION = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
 _BULK = "/api/profile-bulk-import-jobs"
 _MEMBERS = "/api/lists/{id}/relationships/profiles"
-_TITLES = {
-    "not_authenticated": "Authentication credentials were not provided.",
-    "authentication_failed": "Incorrect authentication credentials.",
-    "throttled": "Request was throttled.",
-    "not_found": "Not found.",
-    "duplicate_profile": "Conflict.",
-    "error": "A server error occurred.",
-}
 
 
 class Klaviyo(Vendor):
@@ -354,7 +346,7 @@ class Klaviyo(Vendor):
             "id": self.correlation_id(),
             "status": refused.status,
             "code": refused.code,
-            "title": _TITLES.get(refused.code, "Invalid input."),
+            "title": checks.TITLES.get(refused.code, "Invalid input."),
             "detail": refused.detail,
             "source": source,
             **refused.more,

@@ -8,6 +8,15 @@ from typing import TypeVar
 from consentry.testing.sandbox.vendor import Call, Json, Refused
 
 T = TypeVar("T")
+# What the vendor calls its refusals.
+TITLES = {
+    "not_authenticated": "Authentication credentials were not provided.",
+    "authentication_failed": "Incorrect authentication credentials.",
+    "throttled": "Request was throttled.",
+    "not_found": "Not found.",
+    "duplicate_profile": "Conflict.",
+    "error": "A server error occurred.",
+}
 
 
 def base(call: Call) -> str:
