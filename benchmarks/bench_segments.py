@@ -3,8 +3,8 @@
     python benchmarks/bench_segments.py [--quick] [--json] [--people N] [--events N]
 
 2 million people and 20 million events, made anew from fixed numbers; `--quick` takes four tenths of both. Every way
-reads the same tables, sorted and numbered as the profile stage writes them, in a process of its own; CPU seconds are those of
-the whole process from opening the warehouse on, peak memory is what the kernel reports for it. Of the 300 queries of
+reads the same tables, sorted and numbered as the profile stage writes them, in a process of its own; CPU seconds are
+those of the whole process from opening the warehouse on, peak memory is what the kernel reports. Of the 300 queries of
 the naive way 30 are run and counted ten times. Sizes of the sampled segments are compared: they have to be equal.
 """
 
