@@ -81,7 +81,7 @@ class Event:
 class Subject:
     """One identifier of a person.
 
-    served: whether it is the one the golden record holds, which is the one that would leave.
+    served: whether it is the one of its kind that the golden record holds, which is the one that would leave.
     shared_by: how many people have it.
     """
 

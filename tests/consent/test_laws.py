@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -122,7 +122,7 @@ def _anything(identifiers: Sequence[str]) -> st.SearchStrategy[Event]:
 def people(draw: st.DrawFn, prefix: str = "a") -> Person:
     """Draw someone with up to three identifiers and eight events."""
     kinds = draw(st.lists(st.sampled_from(("email", "email", "phone", "cookie")), min_size=0, max_size=3))
-    subjects = tuple(
+    subjects = _once(
         Subject(
             f"{prefix}{n}", kind, draw(st.sampled_from((True, True, False))), draw(st.sampled_from((1, 1, 1, 1, 2)))
         )
@@ -135,6 +135,16 @@ def people(draw: st.DrawFn, prefix: str = "a") -> Person:
         draw(st.sampled_from((None, None, None, "gdpr", "us", ANY))), draw(st.sampled_from((None, None, False, True)))
     )
     return Person(subjects, tuple(told), suppressed if subjects else frozenset(), facts)
+
+
+def _once(subjects: Iterable[Subject]) -> tuple[Subject, ...]:
+    """Let the first identifier of a kind be the one that leaves: a golden record holds one of each."""
+    seen: set[str] = set()
+    found: list[Subject] = []
+    for one in subjects:
+        found.append(replace(one, served=one.served and one.kind not in seen))
+        seen |= {one.kind} if one.served else set()
+    return tuple(found)
 
 
 @pytest.fixture(scope="module")
@@ -262,15 +272,14 @@ def _merged(one: Facts, other: Facts) -> Facts:
 @settings(max_examples=150, deadline=None)
 @given(one=people("a"), other=people("b"))
 def test_merging_people_never_widens(one: Person, other: Person) -> None:
+    # Where somebody lives, and how old they are, is known of each once it is known of both.
+    facts = _merged(one.facts, other.facts)
     merged = Person(
-        one.subjects + other.subjects,
-        one.events + other.events,
-        one.suppressed | other.suppressed,
-        _merged(one.facts, other.facts),
+        _once(one.subjects + other.subjects), one.events + other.events, one.suppressed | other.suppressed, facts
     )
     for rule in TARGETS:
-        apart = leaves(one.answer(rule)) | leaves(other.answer(rule))
-        assert leaves(merged.answer(rule)) <= apart
+        apart = [replace(person, facts=facts).answer(rule) for person in (one, other)]
+        assert leaves(merged.answer(rule)) <= leaves(apart[0]) | leaves(apart[1])
 
 
 def _answers(warehouse: DuckDBWarehouse, crowd: Sequence[Person]) -> list[tuple[object, ...]]:
@@ -287,6 +296,7 @@ def test_t12_after_an_unmerge_the_answers_are_those_of_people_who_never_were_mer
 ) -> None:
     before = _answers(warehouse, [one, other])
     facts = _merged(one.facts, other.facts)
-    merged = Person(one.subjects + other.subjects, one.events + other.events, one.suppressed | other.suppressed, facts)
+    subjects = _once(one.subjects + other.subjects)
+    merged = Person(subjects, one.events + other.events, one.suppressed | other.suppressed, facts)
     _answers(warehouse, [merged])
     assert _answers(warehouse, [one, other]) == before
