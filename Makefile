@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SPARK := .venv-spark
 
-.PHONY: demo test test-slow reference check lint docs bench clean help
+.PHONY: demo test test-slow reference spark check lint docs bench clean help
 
 help:
 	@echo "make demo   run the whole quickstart job against local simulators"
@@ -30,6 +31,13 @@ reference: $(STAMP)
 	else \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group reference; \
 	fi
+
+# Connected components on Spark, which needs Java 17 or newer and half a gigabyte for a Python of its own.
+spark: $(STAMP)
+	@command -v java >/dev/null || { echo "Spark needs Java: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/python -m pip install --quiet --disable-pip-version-check "pyspark>=4.1"
+	CONSENTRY_SPARK_PYTHON=$(SPARK)/bin/python $(BIN)/python -m pytest -q -k spark tests/identity/test_components.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

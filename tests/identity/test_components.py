@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +79,33 @@ def test_beyond_a_size_the_engine_takes_over(monkeypatch: pytest.MonkeyPatch) ->
     in_memory = components(5, 2, r, v)
     monkeypatch.setattr(module, "IN_MEMORY", 1)
     assert components(5, 2, r, v).tolist() == in_memory.tolist() == [0, 0, 2, 0, 4]
+
+
+SPARK = os.environ.get("CONSENTRY_SPARK_PYTHON")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SPARK is None, reason="CONSENTRY_SPARK_PYTHON names no Python that has pyspark; see make spark")
+def test_spark_finds_what_scipy_finds(tmp_path: Path) -> None:
+    edges = [(n, n + 1) for n in range(12)] + [(20, 21), (22, 21), (23, 23), (24, 20), (30, 31), (31, 30)]
+    command = [str(SPARK), str(Path(__file__).with_name("spark_shell.py")), str(tmp_path / "tables")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdin and shell.stdout
+        said, told = shell.stdin, shell.stdout
+
+        def run(query: str) -> Sequence[Mapping[str, int]]:
+            [text] = sqlglot.transpile(query, read="duckdb", write="spark")
+            print(json.dumps(text), file=said, flush=True)
+            return list(json.loads(told.readline()))
+
+        listed = ", ".join(f"({a}, {b})" for a, b in edges)
+        run(f"CREATE TABLE edge AS SELECT * FROM (VALUES {listed}) AS t(a, b)")
+        parts_by_sql(run, "edge", into="part")
+        labels = np.arange(40, dtype=np.int64)
+        for row in run("SELECT node, label FROM part"):
+            labels[row["node"]] = row["label"]
+        said.close()
+    assert labels.tolist() == lowest_member(linked_parts(40, *codes(edges))).tolist()
 
 
 @pytest.mark.parametrize("dialect", ["spark", "postgres", "sqlite"])
