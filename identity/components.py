@@ -56,8 +56,8 @@ def spilled_components(nodes: int, one: Ints, other: Ints) -> Ints:
 def parts_by_sql(run: Callable[[str], Sequence[Mapping[str, int]]], edges: str, *, into: str) -> None:
     """Write for every node of an edge table (a, b) the lowest node of its part to a table (node, label).
 
-    run: sends one statement to an engine and returns its rows. The SQL is such that sqlglot turns it into that of Spark,
-    PostgreSQL and SQLite.
+    run: sends one statement to an engine and returns its rows. The SQL is such that sqlglot turns it into that of
+    Spark, PostgreSQL and SQLite.
     Every node points to its lowest neighbour, pointers are followed to their end, and what points to one node is one
     node: half of the nodes are gone after each round, long chains included.
     """
