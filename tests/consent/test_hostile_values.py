@@ -92,7 +92,7 @@ def test_t68_there_is_no_debug_switch_and_the_environment_is_not_shown(tiny: Tin
     tiny.write()
     secret = "zz" + keyring().key("a", "b", "c").hex()
     told = b""
-    for arguments in (["check", str(tiny.path)], ["--debug", "check", str(tiny.path)], ["run", str(tiny.path)]):
+    for arguments in (["--debug", "check", str(tiny.path)], ["run", str(tiny.path)]):
         command = [sys.executable, "-X", "dev", "-m", "consentry.cli", *arguments]
         environment = {**os.environ, "TOWN_KEY": secret, "CONSENTRY_DEBUG": "1"}
         done = subprocess.run(command, capture_output=True, env=environment, check=False)

@@ -117,6 +117,7 @@ def test_a_budget_spreads_the_look_ups_over_runs(enriched: TinyJob, vendor: Peop
     assert len(vendor.asked) == len(set(vendor.asked)) == PEOPLE
 
 
+@pytest.mark.slow
 def test_what_was_bought_of_a_person_is_gone_with_their_consent(enriched: TinyJob, vendor: PeopleDataLabs) -> None:
     _run(enriched)
     enriched.write_consents({0: "withdrawn"}, day=2)

@@ -22,6 +22,7 @@ from tests.consent.key_simulators import TOKEN, key_server
 pytest.importorskip("hvac", reason="needs the extra `vault`")
 
 
+@pytest.mark.slow
 def test_a_job_with_keys_in_vault_runs_rotates_and_stops_without_it(
     tiny: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

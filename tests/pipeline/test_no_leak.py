@@ -73,7 +73,10 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize(
+    "name",
+    ["rejects", "dies", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forgets", "refuses", "postpones"))],
+)
 def test_a_destination_that_fails_leaks_nothing(tiny: TinyJob, name: str) -> None:
     connection = {"path": str(tiny.members_file), "schedule": FAILURES[name]}
     tiny.spec["destinations"]["store"] = {"type": "failing", "connection": connection}

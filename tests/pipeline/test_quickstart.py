@@ -135,6 +135,7 @@ def test_an_imputed_cell_is_marked_and_never_covers_an_observed_one(demo: Demo, 
     assert counted == {"imputed": demo.days[0]["imputed_cells"], "covering": 0}
 
 
+@pytest.mark.slow
 def test_the_same_job_run_again_sends_nothing(tmp_path: Path) -> None:
     with Sandbox() as sandbox:
         environment = {**os.environ, **sandbox.environment(), "CONSENTRY_HOME": str(tmp_path)}

@@ -108,7 +108,7 @@ def clean(warehouse: DuckDBWarehouse) -> None:
 STEPPED, WHOLE = DuckDBWarehouse(threads=1), DuckDBWarehouse(threads=1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     defined().filter(lambda made: not circular(made)),
     people,
