@@ -20,7 +20,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
-# The long tests; `make test-slow MINUTES=4` stops beginning more of them after that time, and each day begins with others.
+# The long tests; `make test-slow MINUTES=2` stops beginning more of them after that time, and each day begins with others.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(if $(MINUTES),--minutes $(MINUTES))
 
