@@ -62,18 +62,18 @@ def digits(value: str) -> str | None:
 
 
 def _lower(value: str) -> str | None:
-    return _plain(value).lower() or None
+    return _composed(_plain(value).lower()) or None
 
 
 def _letters(value: str) -> str | None:
     """Keep letters and marks of every script, in lower case: no punctuation, white space or digits."""
-    return "".join(c for c in _plain(value).lower() if unicodedata.category(c)[0] in "LM") or None
+    return _composed("".join(c for c in _plain(value).lower() if unicodedata.category(c)[0] in "LM")) or None
 
 
 def _name(value: str) -> str | None:
     """Drop punctuation and the white space around; letters of every script stay."""
     kept = (c for c in _plain(value).lower() if unicodedata.category(c)[0] not in "PSC")
-    return " ".join("".join(kept).split()) or None
+    return " ".join(_composed("".join(kept)).split()) or None
 
 
 def _gender(value: str) -> str | None:
@@ -92,7 +92,7 @@ def _number_between(least: int, most: int, width: int) -> Write:
 
 def _postal_code(value: str) -> str | None:
     """Drop white space; of a US code the first five digits, of a UK one area, district and sector."""
-    text = squeezed(value).lower()
+    text = _composed(squeezed(value).lower())
     if re.fullmatch(r"\d{5}-?\d{4}", text):
         return text[:5]
     british = _UK_POSTCODE.fullmatch(text)
@@ -106,8 +106,13 @@ def _country(value: str) -> str | None:
 
 def _plain(value: str) -> str:
     """Return the text in NFKC, without invisible characters and without white space at its ends."""
-    composed = unicodedata.normalize("NFKC", value)
-    return "".join(c for c in composed if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace()).strip()
+    shown = (c for c in _composed(value) if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace())
+    return _composed("".join(shown)).strip()
+
+
+def _composed(value: str) -> str:
+    """Compose letters and their marks: once more after anything that stood between them was dropped."""
+    return unicodedata.normalize("NFKC", value)
 
 
 # google@2026-08: developers.google.com/data-manager/api/get-started/formatting: lower, no white space at all, for
