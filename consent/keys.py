@@ -49,6 +49,11 @@ class Keyring:
         raise TypeError("Keys are not pickled.")
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """Return every accepted version, the active one first."""
+        return self.active, *(version for version in self.accepted if version != self.active)
+
+    @property
     def accepted(self) -> tuple[int, ...]:
         """Return every version that still matches, oldest first."""
         return tuple(sorted(self._masters))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hmac
 
 from consentry.consent.keys import Keyring
-from consentry.consent.normal import normal, why_nobody
-from consentry.errors import ConfigError
+from consentry.consent.normal import identifying
 
 
 def names_of(keyring: Keyring, place: str, kind: str, value: str, region: str | None = None) -> list[str]:
@@ -14,9 +13,6 @@ def names_of(keyring: Keyring, place: str, kind: str, value: str, region: str | 
 
     place: the list; each has keys of its own. Raises ConfigError for a value that can identify nobody.
     """
-    form = normal(kind, value, region)
-    if form is None:
-        raise ConfigError(f"This {kind} can identify nobody. {why_nobody(kind)}")
-    versions = [keyring.active, *(version for version in keyring.accepted if version != keyring.active)]
-    keys = [keyring.key(place, kind, "name", version=version) for version in versions]
+    form = identifying(kind, value, region)
+    keys = [keyring.key(place, kind, "name", version=version) for version in keyring.versions]
     return [hmac.digest(key, form.encode(), "sha256").hex() for key in keys]

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import phonenumbers
 
+from consentry.errors import ConfigError
+
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 # A kind of identifier that comes hashed is declared by its name, never guessed from how a value looks.
 HASHED_KIND = "_sha256"
@@ -31,6 +33,14 @@ def normal(kind: str, value: str, region: str | None = None) -> str | None:
     """
     forms = normal_forms(kind, value, region)
     return forms[0] if forms else None
+
+
+def identifying(kind: str, value: str, region: str | None = None) -> str:
+    """Return the normal form of an identifier; raises ConfigError when it can identify nobody."""
+    form = normal(kind, value, region)
+    if form is None:
+        raise ConfigError(f"This {kind} can identify nobody. {why_nobody(kind)}")
+    return form
 
 
 def normal_forms(kind: str, value: str, region: str | None = None) -> tuple[str, ...]:

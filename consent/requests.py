@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from statistics import median
 from typing import Any, Literal, get_args
@@ -124,15 +124,15 @@ class Requests:
             raise ConfigError(f"Request {request_id} was extended already, to {request.due_on}.")
         if request.is_overdue(self._today()):
             raise ConfigError(f"Request {request_id} was due on {request.due_on}; it can only be extended before.")
-        return self._change(request_id, due_on=later.isoformat(), extended_because=because)
+        return self._change(request, due_on=later.isoformat(), extended_because=because)
 
     def answer(self, request_id: str, response: str, *, basis: str | None = None) -> Request:
         """Note how an open request was answered; what is denied, in part too, needs the basis of that."""
         _one_of("response", response, get_args(Response))
-        self._open(request_id)
+        request = self._open(request_id)
         if response in ("denied", "partly") and not basis:
             raise ConfigError(f"A request that is {response} needs the basis of that. Give it with --basis.")
-        return self._change(request_id, answered_on=self._today().isoformat(), response=response, basis=basis)
+        return self._change(request, answered_on=self._today().isoformat(), response=response, basis=basis)
 
     def listed(self, *, answered: bool = False) -> list[Request]:
         """Return open requests, the most urgent first; those that were answered only when asked for."""
@@ -164,24 +164,22 @@ class Requests:
         """Delete what was answered longer ago; return how many. Raises ConfigError for less than 24 months."""
         if months < LEAST_MONTHS:
             raise ConfigError(f"Requests are kept for {LEAST_MONTHS} months at least (11 CCR 7101).")
-        gone = sa.delete(subject_request).where(subject_request.c.answered_on < self._months_ago(months).isoformat())
+        before = months_after(self._today(), -months).isoformat()
+        gone = sa.delete(subject_request).where(subject_request.c.answered_on < before)
         with self._store.begin() as connection:
             return connection.execute(gone).rowcount
 
-    def _months_ago(self, months: int) -> date:
-        return months_after(self._today(), -months)
-
     def _open(self, request_id: str) -> Request:
-        for request in self.listed():
-            if request.request_id == request_id:
-                return request
+        found = next((one for one in self.listed() if one.request_id == request_id), None)
+        if found is not None:
+            return found
         raise ConfigError(f"There is no open request {request_id!r}. See: consentry requests list.")
 
-    def _change(self, request_id: str, **values: str | None) -> Request:
-        mine = subject_request.c.request_id == request_id
+    def _change(self, request: Request, **values: Any) -> Request:
+        mine = subject_request.c.request_id == request.request_id
         with self._store.begin() as connection:
             connection.execute(sa.update(subject_request).where(mine).values(**values))
-            return _request(dict(connection.execute(sa.select(subject_request).where(mine)).mappings().one()))
+        return replace(request, **values)
 
 
 def _one_of(what: str, word: str, known: tuple[str, ...]) -> None:

@@ -164,8 +164,7 @@ class Keyed:
 
     def ledger(self, kind: str, form: str) -> list[str]:
         """Return the HMACs under which the ledger may know an identifier, the active key's first."""
-        ring = self._keyring
-        versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
+        versions = self._keyring.versions
         return [self._mac(LEDGER, kind, version).digest(form.encode()).hex() for version in versions]
 
     def suppression(self, kind: str, forms: Sequence[str]) -> list[str]:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consentry.consent.ledger import Ledger
+from consentry.consent.normal import identifying
 from consentry.consent.subjects import Keyed
 from consentry.errors import ConfigError
 from consentry.model.names import quoted_table
 from consentry.pipeline.job import instant
 from consentry.pipeline.left import held_log, left_warehouse
 from consentry.pipeline.load import Loaded
-from consentry.pipeline.privacy import ledger_of, refuse_nobody
+from consentry.pipeline.privacy import ledger_of
 from consentry.warehouse import DuckDBWarehouse
 
 _RECORDS = "SELECT m.record_id FROM identity.membership m WHERE m.valid_to_run IS NULL AND m.person_id = $person"
@@ -45,7 +46,7 @@ def access(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[st
 
     Raises ConfigError when the job has not run, or nobody has this identifier.
     """
-    form = refuse_nobody(kind, value, region)
+    form = identifying(kind, value, region)
     with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
         query = "SELECT DISTINCT CAST(person_id AS TEXT) AS person FROM ops.subject WHERE identifier = $name ORDER BY 1"

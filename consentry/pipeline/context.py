@@ -76,8 +76,7 @@ def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozen
 def decisions_of(context: Context) -> Decisions:
     """Return what stewards decided about the people of the job."""
     ring = context.keyring
-    versions = [ring.active, *(version for version in ring.accepted if version != ring.active)]
-    keys = [ring.key("identity", "record", "decision", version=version) for version in versions]
+    keys = [ring.key("identity", "record", "decision", version=version) for version in ring.versions]
     return Decisions(context.store, keys)
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 import pyarrow as pa
 
 from consentry.consent.erased import Erased
+from consentry.model.names import quoted_table
+from consentry.pipeline.canonical import stream_table
 from consentry.pipeline.context import Context
 from consentry.pipeline.deleting import delete_rows
 from consentry.pipeline.job import StreamBlock
@@ -119,7 +121,7 @@ def forget_recorded(context: Context, erased: Erased | None, source: str, name: 
         return 0
     everybody = ErasedRows(erased, stream, lambda system, event: True, source)
     rids: list[int] = []
-    query = f'SELECT * FROM clean."{source}__{name}" WHERE _rid > $above'
+    query = f"SELECT * FROM {quoted_table(stream_table('clean', source, name))} WHERE _rid > $above"
     for batch in context.warehouse.stream(query, above=above):
         whole = pa.Table.from_batches([batch])
         kept = set(everybody(whole)["_rid"].to_pylist())

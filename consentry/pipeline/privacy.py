@@ -17,7 +17,7 @@ from typing import Any
 from consentry.config import Faults
 from consentry.consent.gate import Gate, refusals
 from consentry.consent.ledger import Ledger
-from consentry.consent.normal import normal, why_nobody
+from consentry.consent.normal import identifying
 from consentry.consent.policy import Policy, read_policy
 from consentry.consent.receipt import receipt
 from consentry.consent.revision import approve_policy
@@ -43,14 +43,14 @@ def ledger_of(loaded: Loaded) -> Iterator[Ledger]:
 # Everything below returns plain JSON.
 def history(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return every event of one identifier, oldest first."""
-    refuse_nobody(kind, value, region)
+    identifying(kind, value, region)
     with ledger_of(loaded) as ledger:
         return {"identifier_type": kind, "events": ledger.history(kind, value, region=region)}
 
 
 def evidence(loaded: Loaded, kind: str, value: str, region: str | None) -> dict[str, Any]:
     """Return the payloads that were kept of one identifier, with the events they speak of; the log keeps that."""
-    refuse_nobody(kind, value, region)
+    identifying(kind, value, region)
     with held_log(loaded) as audit, ledger_of(loaded) as ledger:
         events = [one for one in ledger.history(kind, value, region=region) if one["evidence_uri"]]
         audit.append("evidence.opened", events=len(events))
@@ -126,7 +126,7 @@ def explain(
     """
     if sync not in loaded.job.syncs:
         raise ConfigError(f"The job has no sync {sync!r}. It has: {', '.join(loaded.job.syncs)}.")
-    form = refuse_nobody(kind, value, region)
+    form = identifying(kind, value, region)
     with ledger_of(loaded) as ledger, left_warehouse(loaded) as warehouse:
         gate = Gate(loaded.policy, ledger, ledger.keyring, as_of=loaded.job.as_of, known_at=known_at)
         name = Keyed(ledger.keyring).ledger(kind, form)[0]
@@ -158,14 +158,6 @@ def explain(
 _SHOWN = (
     "seq", "purpose", "state", "source_system", "method", "regime", "notice_version", "effective_at", "recorded_at",
 )  # fmt: skip
-
-
-def refuse_nobody(kind: str, value: str, region: str | None) -> str:
-    """Return the normal form of an identifier; raises ConfigError when it can identify nobody."""
-    form = normal(kind, value, region)
-    if form is None:
-        raise ConfigError(f"This {kind} can identify nobody. {why_nobody(kind)}")
-    return form
 
 
 def policy_at(path: Path) -> Policy:

@@ -90,13 +90,13 @@ def _name(label: int) -> str | None:
 
 def _renamed(made: Clustering, now: Sequence[str | None], then: Sequence[str | None]) -> tuple[str, ...]:
     """Give each new cluster the name of the old one that it shares most people with; the others get new names."""
+    from scipy.optimize import linear_sum_assignment
+
     new, old = sorted({*made.names}), sorted({name for name in then if name})
     table = np.zeros((len(new), len(old)))
     for a, b in zip(now, then, strict=True):
         if a is not None and b is not None:
             table[new.index(a), old.index(b)] += 1
-    from scipy.optimize import linear_sum_assignment
-
     rows, columns = linear_sum_assignment(-table)
     names = {new[r]: old[c] for r, c in zip(rows, columns, strict=True) if table[r, c] > 0}
     free = (f"c{n}" for n in range(1, len(new) + len(old) + 1) if f"c{n}" not in old)

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from consentry.identity.delta import build_index, meet
+from consentry.identity.delta import Index, build_index, meet
 from consentry.identity.roles import ROLES
-from consentry.identity.similar import look
+from consentry.identity.similar import Evidence, look
 from consentry.identity.similar_config import SimilarRules
 from consentry.testing.hard_customers import hard_customers
 from consentry.warehouse import DuckDBWarehouse
@@ -16,13 +16,18 @@ from consentry.warehouse import DuckDBWarehouse
 COLUMNS = {name: name for name in ROLES if name not in ("national_id", "birth_place", "occupation")}
 
 
-def test_copies_of_known_records_score_as_in_a_batch() -> None:
-    table, rules = hard_customers(600, seed=3), SimilarRules()
+def _indexed(records: int) -> tuple[pa.Table, Evidence, Index]:
+    """Return some customers, how they are alike as a batch, and an index of them."""
+    table, rules = hard_customers(records, seed=3), SimilarRules()
     found = look(DuckDBWarehouse(threads=2), table, COLUMNS, rules=rules)
     warehouse = DuckDBWarehouse(threads=2)
     rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
     warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
-    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    return table, found, build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+
+
+def test_copies_of_known_records_score_as_in_a_batch() -> None:
+    table, found, index = _indexed(600)
     batch = dict(
         zip(
             zip(found.pairs.left.tolist(), found.pairs.right.tolist(), strict=True),
@@ -43,23 +48,13 @@ def test_copies_of_known_records_score_as_in_a_batch() -> None:
 
 
 def test_a_record_like_no_other_meets_nobody() -> None:
-    table, rules = hard_customers(300, seed=3), SimilarRules()
-    warehouse = DuckDBWarehouse(threads=2)
-    found = look(warehouse, table, COLUMNS, rules=rules)
-    rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
-    warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
-    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    _, _, index = _indexed(300)
     odd = pa.table({name: ["qqqq"] for name in COLUMNS})
     assert meet(index, odd).probability.max(initial=0.0) < 0.01
 
 
 def test_nobody_new_meets_nobody_and_new_records_meet_each_other() -> None:
-    table, rules = hard_customers(300, seed=3), SimilarRules()
-    warehouse = DuckDBWarehouse(threads=2)
-    found = look(warehouse, table, COLUMNS, rules=rules)
-    rows = table.append_column("r", pa.array(np.arange(table.num_rows), pa.int64()))
-    warehouse.write("clean.records", rows.to_batches(), schema=rows.schema)
-    index = build_index(warehouse, found.model, rules, COLUMNS, "SELECT * FROM clean.records")
+    table, _, index = _indexed(300)
     assert len(meet(index, table.slice(0, 0)).left) == 0
     said = {name: ["quentin"] * 2 for name in COLUMNS} | {"email": ["q@example.org"] * 2}
     new = meet(index, pa.table(said))
