@@ -113,11 +113,18 @@ def wide(file: Path, people: int, events: int) -> Measured:
     return {"cpu_s": cpu() - before}
 
 
+def opened(file: Path) -> DuckDBWarehouse:
+    """Open the warehouse. Reading a first instant makes Arrow import what it knows of time zones, once a process."""
+    warehouse = DuckDBWarehouse(file, threads=2)
+    warehouse.sql("SELECT now() AS instant").to_pylist()
+    return warehouse
+
+
 def ours(count: int) -> Callable[[Path, int, int], Measured]:
     """Evaluate and publish the first `count` segments, as a first run does."""
 
     def measure(file: Path, people: int, events: int) -> Measured:
-        warehouse = DuckDBWarehouse(file, threads=2)
+        warehouse = opened(file)
         for table in KEPT:
             warehouse.sql(f"DROP TABLE IF EXISTS segment.{table}")
         segments, before, started = workload.segments(workload.sentences(count)), cpu(), time.monotonic()
@@ -130,7 +137,7 @@ def ours(count: int) -> Callable[[Path, int, int], Measured]:
 
 def refreshed(file: Path, people: int, events: int) -> Measured:
     """Bring 300 segments up to date a quarter of an hour later, after one person in a thousand did something new."""
-    warehouse = DuckDBWarehouse(file, threads=2)
+    warehouse = opened(file)
     query = "SELECT person_id FROM segment.person_ordinal WHERE ordinal % 1000 = 7"
     touched = warehouse.sql(query)["person_id"].to_pylist()
     warehouse.sql(
@@ -139,8 +146,6 @@ def refreshed(file: Path, people: int, events: int) -> Measured:
         " FROM segment.person_ordinal WHERE ordinal % 1000 = 7",
         now=LATER,
     )
-    # Reading the first instant makes Arrow import what it knows of time zones: once a process, not once a refresh.
-    warehouse.sql("SELECT now() AS instant").to_pylist()
     segments, before = workload.segments(workload.sentences(RULES)), cpu()
     found = refresh(warehouse, segments, workload.CATALOG, now=LATER, run_id="later", touched=touched)
     taken = cpu() - before
