@@ -1,7 +1,7 @@
 """Sets of people as packed bits, one bit a person: what rules are combined from.
 
-A person's bit stands at their ordinal. Bits beyond the last person are always 0. What is kept between runs is a
-Roaring bitmap of the same ordinals: small, and quick to compare.
+A person's bit stands at their ordinal, the first of a byte being its lowest. Bits beyond the last person are always 0.
+What is kept between runs is a Roaring bitmap of the same ordinals: small, and quick to compare.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 Mask = NDArray[np.bool_]
+# Roaring cuts numbers into chunks; up to so many members of one are listed, more are written as bits.
+_CHUNK, _SPARSE, _COOKIE = 65_536, 4096, 12_346
 # One value a person, NaN where it is missing.
 Column = NDArray[np.float64]
 Ordinals = NDArray[np.uint32]
@@ -27,9 +29,9 @@ class Bits:
     size: int
 
     @classmethod
-    def of(cls, mask: Mask) -> Bits:
-        """Pack a mask of one boolean a person."""
-        return cls(np.packbits(mask), len(mask))
+    def of(cls, mask: Mask | NDArray[np.uint8]) -> Bits:
+        """Pack a mask of one boolean a person, or of one number that is 0 for whoever is not in it."""
+        return cls(np.packbits(mask, bitorder="little"), len(mask))
 
     @classmethod
     def none(cls, size: int) -> Bits:
@@ -56,24 +58,45 @@ class Bits:
 
     def mask(self) -> Mask:
         """Unpack to one boolean a person."""
-        return np.unpackbits(self.words, count=self.size).view(np.bool_)
+        return np.unpackbits(self.words, count=self.size, bitorder="little").view(np.bool_)
 
     def ordinals(self) -> Ordinals:
         """Return the ordinals of the people in the set, ascending."""
         # Most sets are small: only bytes with anybody in them are unpacked. Numpy finds what is true several times
         # faster than what is not zero.
         places = np.flatnonzero(self.words != 0)
-        inside = np.flatnonzero(np.unpackbits(self.words[places]).view(np.bool_)).astype(np.uint32)
+        near = np.unpackbits(self.words[places], bitorder="little").view(np.bool_)
+        inside = np.flatnonzero(near).astype(np.uint32)
         return np.asarray((places.astype(np.uint32) << 3)[inside >> 3] | (inside & 7), dtype=np.uint32)
 
 
 def roaring(bits: Bits) -> BitMap:
     """Turn bits into a Roaring bitmap."""
-    if len(bits) == bits.size:
-        full = BitMap()
-        full.add_range(0, bits.size)
-        return full
-    return bitmap(bits.ordinals())
+    if len(bits) * _CHUNK < bits.size * _SPARSE:
+        return bitmap(bits.ordinals())
+    padded = np.zeros(-(-bits.size // _CHUNK) * _CHUNK // 8, dtype=np.uint8)
+    padded[: len(bits.words)] = bits.words
+    chunks = padded.reshape(-1, _CHUNK // 8)
+    sizes = np.bitwise_count(chunks).sum(axis=1, dtype=np.int64)
+    many = np.flatnonzero(sizes > _SPARSE)
+    dense = _deserialized(many, sizes[many], chunks[many])
+    chunks[many] = 0
+    return dense | bitmap(Bits(padded, bits.size).ordinals())
+
+
+def _deserialized(keys: NDArray[np.int64], sizes: NDArray[np.int64], chunks: NDArray[np.uint8]) -> BitMap:
+    """Return chunks of bits as a Roaring bitmap.
+
+    They are what a Roaring file holds of chunks with many members (github.com/RoaringBitmap/RoaringFormatSpec, read
+    2026-11), so that no member has to be put in.
+    """
+    count = len(keys)
+    heads = np.stack([keys, sizes - 1], axis=1).astype("<u2")
+    places = 8 + 8 * count + _CHUNK // 8 * np.arange(count)
+    start = np.array([_COOKIE, count], dtype="<u4")
+    return BitMap.deserialize(
+        b"".join((start.tobytes(), heads.tobytes(), places.astype("<u4").tobytes(), chunks.tobytes()))
+    )
 
 
 def bitmap(ordinals: Ordinals) -> BitMap:
