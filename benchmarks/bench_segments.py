@@ -38,7 +38,7 @@ from consentry.warehouse import DuckDBWarehouse
 
 RULES, FEW, SAMPLE = 300, 30, 30
 LATER = workload.NOW + timedelta(minutes=15)
-KEPT = ("roster", "cohort", "gone", "change_set", "people_set", "history", "evaluated")
+KEPT = ("roster", "cohort", "gone", "change_set", "people_set", "history", "evaluated", "due")
 # Plain JSON.
 Measured = dict[str, Any]
 

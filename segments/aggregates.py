@@ -7,7 +7,7 @@ Events are read in slices of people, so that memory is bounded by the slice and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,14 @@ class Slice:
     columns: Mapping[ast.Value, Column]
     words: Words
     clock: Clock
+
+    def until_now(self) -> Slice:
+        """Leave out what has not happened yet; whoever has no event then has a value like those who never had any."""
+        happened = self.times <= self.clock.now_us
+        if happened.all():
+            return self
+        columns = {name: column[happened] for name, column in self.columns.items()}
+        return replace(self, person=self.person[happened], times=self.times[happened], columns=columns)
 
     def values(self, wanted: Iterable[ast.Aggregate]) -> dict[ast.Value, Column]:
         """Return the column of each value: one value a person of the slice, NaN where it is missing."""
@@ -141,23 +149,19 @@ def _holds(rule: ast.Rule, panel: Panel) -> Mask:
             return panel.mask(rule)
 
 
-def read_slice(
-    batches: Iterable[pa.RecordBatch], names: Sequence[str], texts: frozenset[str], words: Words, clock: Clock
-) -> Slice:
+def read_slice(table: pa.Table, names: Sequence[str], texts: frozenset[str], words: Words, clock: Clock) -> Slice:
     """Make a slice of rows of ordinal, t and the named properties (p_NAME), in any order."""
-    found = [batch for batch in batches if batch.num_rows]
-    if not found:
+    columns: dict[ast.Value, Column] = {
+        ast.Name(name): _column(table[f"p_{name}"], words if name in texts else None) for name in names
+    }
+    if not table.num_rows:
         nobody = np.empty(0, dtype=np.int64)
-        return Slice(nobody, nobody, nobody, {ast.Name(name): np.empty(0) for name in names}, words, clock)
-    table = pa.Table.from_batches(found)
+        return Slice(nobody, nobody, nobody, columns, words, clock)
     ordinals = table["ordinal"].to_numpy().astype(np.int64)
     first = int(ordinals.min())
     ordinals -= first
     there = np.zeros(int(ordinals.max()) + 1, dtype=np.bool_)
     there[ordinals] = True
-    columns: dict[ast.Value, Column] = {
-        ast.Name(name): _column(table[f"p_{name}"], words if name in texts else None) for name in names
-    }
     person = (np.cumsum(there) - 1)[ordinals]
     return Slice(np.flatnonzero(there) + first, person, table["t"].to_numpy(), columns, words, clock)
 

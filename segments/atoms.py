@@ -18,7 +18,7 @@ from consentry.segments import ast
 from consentry.segments.aggregates import SLICE_ROWS, Slice, is_quick, properties, read_slice
 from consentry.segments.bits import Bits, Column, Mask
 from consentry.segments.catalog import Catalog
-from consentry.segments.clock import Clock
+from consentry.segments.clock import BEGINNING, Clock
 from consentry.segments.features import (
     CHOSEN,
     Between,
@@ -33,7 +33,8 @@ from consentry.segments.masks import Panel, Words, compares_texts, inputs
 from consentry.segments.people import NUMBER, PERSONS, everyone, number_people
 from consentry.segments.scores import Figures, figures, score
 from consentry.segments.spell import spell_value
-from consentry.segments.tables import attributes_of, columns_of_profile, events_of, require, value_type
+from consentry.segments.tables import attributes_of, events_of, require, value_type
+from consentry.segments.timers import NEVER, Timers
 from consentry.warehouse import Warehouse
 
 # Columns of 64-bit floats that stand in memory at one time: 32 of 2 million people are 512 MB.
@@ -48,7 +49,8 @@ class Population:
 
     alive: who that is, out of all ordinals, or everyone of the chosen. places: the ordinals of the chosen, ascending,
     when columns and bits hold these alone. bits: who each atom holds for. thresholds: the value of each percentile.
-    figures: what each score knows of the population. kept: columns needed more than once.
+    figures: what each score knows of the population. kept: columns needed more than once. timers: everybody's, where
+    they are wanted.
     """
 
     warehouse: Warehouse
@@ -62,6 +64,7 @@ class Population:
     thresholds: dict[ast.Percentile, float | None] = field(default_factory=dict)
     figures: dict[str, Figures | None] = field(default_factory=dict)
     kept: dict[ast.Value, Column] = field(default_factory=dict)
+    timers: Timers | None = None
 
     @property
     def size(self) -> int:
@@ -130,6 +133,9 @@ class Population:
             if percentile not in self.thresholds:
                 self.thresholds[percentile] = self._threshold(percentile)
         self._decide(late, self.kept)
+        if self.timers is not None:
+            for time in self.timers.unread:
+                self._note_times(*time)
 
     def _score(self, wanted: ast.Score) -> None:
         """Keep everyone's score, and what it needed to know of the population."""
@@ -188,26 +194,50 @@ class Population:
         absent = [Panel(nothing, self.words, self.clock, 1).mask(atom) for atom in atoms]
         eights = [slice(n, n + 8) for n in range(0, len(atoms), 8)]
         found: list[tuple[NDArray[np.int64], list[NDArray[np.uint8]]]] = []
-        for some in self._slices(event, columns):
+        low = min(self.clock.bounds(value.window)[0] for value in columns if isinstance(value, ast.Aggregate))
+        for whole in self._slices(event, properties(columns), low):
+            some = whole.until_now()
             asked = [value for value in columns if isinstance(value, ast.Aggregate)]
             made = {value: _finished(value, column) for value, column in some.values(asked).items()}
             panel = Panel(made, self.words, self.clock, len(some.people))
             found.append((some.people, [_word([panel.mask(atom) for atom in atoms[eight]]) for eight in eights]))
+        # Written over and over: new memory for each would take as long as all else here.
+        word, one = np.empty(self.size, dtype=np.uint8), np.empty(self.size, dtype=np.uint8)
         for n, eight in enumerate(eights):
-            word = np.full(self.size, _word(absent[eight])[0])
+            word[:] = _word(absent[eight])[0]
             for people, words in found:
                 word[people] = words[n]
             for place, atom in enumerate(atoms[eight]):
-                self.bits[atom] = Bits(np.packbits(word & (1 << place)), self.size)
+                self.bits[atom] = Bits.of(np.bitwise_and(word, 1 << place, out=one))
 
-    def _slices(self, event: str, columns: Sequence[ast.Value]) -> Iterator[Slice]:
-        """Yield the events of a name, a bounded number of rows at a time where the table is sorted."""
-        names = properties(columns)
+    def _slices(self, event: str, names: Sequence[str], low: int) -> Iterator[Slice]:
+        """Yield the events of a name from `low` on, a bounded number of rows at a time where the table is sorted.
+
+        Timers are set by their time, and by whatever happens only in the future.
+        """
         texts = frozenset(name for name in names if self.catalog.events[event][name] == "text")
-        low = min(self.clock.bounds(value.window)[0] for value in columns if isinstance(value, ast.Aggregate))
+        time = (event, None)
+        low = low if self.timers is None else min(low, self.timers.since(time))
         for between in self._ranges(event):
-            query, params = rows_query(*(self.catalog, self.clock, self.layout, event, names), low=low, between=between)
-            yield read_slice(stream(self.warehouse, query, params), names, texts, self.words, self.clock)
+            query, params = rows_query(self.catalog, self.layout, event, names, low=low, between=between)
+            found = read_slice(self.warehouse.sql(query, **params), names, texts, self.words, self.clock)
+            if self.timers is not None:
+                self.timers.note(time, found.people, found.person, found.times)
+            yield found
+
+    def _note_times(self, event: Source, column: str | None) -> None:
+        """Set the timers by a time that no atom needed to read."""
+        assert self.timers is not None
+        if event is None:
+            found = self._load(None, [ast.Name(str(column))])[ast.Name(str(column))]
+            people = np.flatnonzero(~np.isnan(found))
+            self.timers.note((None, column), people, np.arange(len(people)), found[people].astype(np.int64))
+            return
+        for some in self._slices(event, [column] if column else [], BEGINNING if column else NEVER):
+            if column:
+                times = some.columns[ast.Name(column)]
+                known = ~np.isnan(times)
+                self.timers.note((event, column), some.people, some.person[known], times[known].astype(np.int64))
 
     def _ranges(self, event: str) -> Iterator[Between]:
         """Yield ranges of ordinals with a bounded number of events each, none where they are not sorted."""
@@ -264,11 +294,10 @@ def open_population(warehouse: Warehouse, catalog: Catalog, clock: Clock, rules:
     profile table twice.
     """
     rules = [*rules, *(value for wanted in _scores(rules) for value in _values(catalog, wanted))]
-    tables = columns_of_profile(warehouse)
-    carries = NUMBER in require(tables, PERSONS, ["person_id", *sorted(attributes_of(rules))])
+    carries = NUMBER in require(warehouse, PERSONS, ["person_id", *sorted(attributes_of(rules))])
     numbered: set[str] = set()
     for event, needed in events_of(catalog, rules).items():
-        found = require(tables, event_table(event), ["person_id", "occurred_at", *needed])
+        found = require(warehouse, event_table(event), ["person_id", "occurred_at", *needed])
         numbered |= {event} if NUMBER in found else set()
     if not carries:
         number_people(warehouse)

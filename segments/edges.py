@@ -6,7 +6,7 @@ one of a finite set of distances from now. The distances stand in the rules.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +17,8 @@ from consentry.segments.masks import inputs
 from consentry.segments.person import Person, plain
 
 _TIMES = frozenset({"date", "timestamp"})
-Interval = tuple[int, int]
+# An event (None for attributes) and a column of it; None is the time of the event itself.
+Time = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,6 @@ class Edge:
     column: str | None
     seconds: int = 0
     days: int = 0
-
-    def crossed(self, before: Clock, after: Clock) -> Interval:
-        """Return between which two instants, both included, a time lies that passed the edge."""
-        if self.days:
-            window = ast.CalendarDays(self.days)
-            return before.bounds(window)[0], after.bounds(window)[0]
-        return before.ago(self.seconds), after.ago(self.seconds)
 
     def due(self, time_us: int, clock: Clock) -> int | None:
         """Return when, after now, a time next passes the edge; None when it has."""
@@ -59,16 +53,16 @@ class Edges:
     found: frozenset[Edge]
     everyone: bool = False
 
-    def sources(self) -> Iterator[tuple[str | None, list[Edge]]]:
-        """Yield each event (None for the attributes) with its edges."""
-        by_event: dict[str | None, list[Edge]] = {}
+    def by_time(self) -> dict[Time, list[Edge]]:
+        """Return the edges of each time."""
+        found: dict[Time, list[Edge]] = {}
         for edge in sorted(self.found, key=repr):
-            by_event.setdefault(edge.event, []).append(edge)
-        yield from by_event.items()
+            found.setdefault((edge.event, edge.column), []).append(edge)
+        return found
 
 
 def edges(nodes: Iterable[ast.Node], catalog: Catalog) -> Edges:
-    """Collect the edges of rules and values."""
+    """Collect the edges of rules and values, and of what the scores in them are made of."""
     found: set[Edge] = set()
     everyone = False
     waiting: list[tuple[ast.Node, str | None]] = [(node, None) for node in nodes]
@@ -86,6 +80,9 @@ def edges(nodes: Iterable[ast.Node], catalog: Catalog) -> Edges:
             found |= set(_sequence_edges(node))
             wheres = ((node.first_where, node.first), (node.then_where, node.then))
             waiting += [(where, event) for where, event in wheres if where]
+        elif isinstance(node, ast.Score):
+            definition = catalog.scored(node)
+            waiting += [(value, None) for value in (definition.values if definition else ())]
         else:
             waiting += [(child, scope) for child in ast.children(node)]
     return Edges(frozenset(found), everyone)
@@ -102,7 +99,7 @@ def _distances(node: ast.Node) -> set[int]:
             return set()
 
 
-def _times(node: ast.Node, scope: str | None, catalog: Catalog) -> Iterator[tuple[str | None, str | None]]:
+def _times(node: ast.Node, scope: str | None, catalog: Catalog) -> Iterator[Time]:
     """Yield the times that an atom looks at."""
     for value in inputs(node):
         match value:
@@ -135,17 +132,6 @@ def _sequence_edges(rule: ast.Sequence) -> Iterator[Edge]:
         yield Edge(rule.first, None, rule.within.seconds)
 
 
-def merged(intervals: Collection[Interval]) -> list[Interval]:
-    """Join intervals that touch, so that few are left to look for."""
-    joined: list[Interval] = []
-    for low, high in sorted(intervals):
-        if joined and low <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
-        else:
-            joined.append((low, high))
-    return joined
-
-
 def next_change_us(person: Person, clock: Clock, found: Edges) -> int | None:
     """Return the earliest instant after now at which time alone may change an answer about a person, else None.
 
@@ -156,8 +142,8 @@ def next_change_us(person: Person, clock: Clock, found: Edges) -> int | None:
     return min((at for at in due if at is not None), default=None)
 
 
-def _known_times(person: Person) -> Mapping[tuple[str | None, str | None], list[int]]:
-    times: dict[tuple[str | None, str | None], list[int]] = {}
+def _known_times(person: Person) -> Mapping[Time, list[int]]:
+    times: dict[Time, list[int]] = {}
     for name, value in person.attributes.items():
         if (at := plain(value)) is not None and not isinstance(at, str):
             times.setdefault((None, name), []).append(int(at))

@@ -14,6 +14,7 @@ from consentry.segments.atoms import Population, open_population
 from consentry.segments.bits import Bits, roaring
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
+from consentry.segments.edges import edges
 from consentry.segments.frozen import bits_of, freeze, frozen
 from consentry.segments.groups import assign
 from consentry.segments.holdout import Split, hold_out
@@ -23,6 +24,7 @@ from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
 from consentry.segments.served import versions
 from consentry.segments.state import State, fingerprint, spelled, write_state
+from consentry.segments.timers import Timers, write_timers
 from consentry.segments.transitions import note_groups
 from consentry.segments.watch import Finding, Input, Sizes, watch
 from consentry.warehouse import Warehouse
@@ -73,12 +75,14 @@ def evaluate(
     inputs older than promised, each with a sentence. Raises StopRun when a table or column of the profile is missing.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    nodes = nodes_of(segments)
-    population = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes)
+    nodes, clock = nodes_of(segments), Clock(now, catalog.zone())
+    population = open_population(warehouse, catalog, clock, nodes)
+    timers = population.timers = Timers.unset(edges(nodes, catalog), clock, population.size)
     decide(segments, population)
     fixed = frozen(warehouse, segments)
     members = {name: roaring(bits) for name, bits in decided(segments, population, fixed).items()}
-    return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale)
+    make_tables(warehouse)
+    return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale, timers=timers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +133,18 @@ def finish(
     run_id: str,
     limits: Limits,
     stale: Mapping[Input, str],
+    timers: Timers,
     before: Mapping[str, BitMap] | None = None,
 ) -> Evaluated:
     """Publish the members of each segment, with everything that is kept about a run, in one atomic step.
 
-    before: who was in them, when that was read already.
+    timers: of those who were decided. before: who was in the segments, when that was read already.
     """
     warehouse, now = population.warehouse, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
     definition = fingerprint(segments, population.catalog, versions(warehouse))
     people = roaring(population.alive)
-    make_tables(warehouse)
     with warehouse.transaction():
         changes = publish(warehouse, members, now=now, run_id=run_id, before=before)
         freeze(warehouse, segments, members, now=now)
@@ -148,6 +152,7 @@ def finish(
         holdouts = hold_out(warehouse, segments)
         findings = watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
         write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
+        write_timers(warehouse, timers)
     return Evaluated(
         members=sizes.members,
         population=sizes.population,

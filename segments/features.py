@@ -125,16 +125,21 @@ def aggregate_query(
 
 
 def rows_query(
-    catalog: Catalog, clock: Clock, layout: Layout, event: str, names: Sequence[str], *, low: int, between: Between
+    catalog: Catalog, layout: Layout, event: str, names: Sequence[str], *, low: int, between: Between
 ) -> tuple[str, Mapping[str, object]]:
-    """Read the events of a name themselves: ordinal, t and the named properties, of people in a range of ordinals."""
-    query = Query(catalog, clock, layout)
-    listed = ", ".join(["ordinal", "t", *(quoted("p_" + name) for name in names)])
-    source = _events(query, event, low=low)
+    """Read the events of a name themselves, future ones too: ordinal, t and the named properties as p_<name>.
+
+    low: the earliest instant that counts, in microseconds since 1970. between: a range of ordinals.
+    """
+    properties = catalog.events[event]
+    columns = [f"{column(name, properties[name])} AS {quoted('p_' + name)}" for name in names]
+    listed = ", ".join(["ordinal", "epoch_us(occurred_at) AS t", *columns])
+    # Compared as it is stored, which is quicker than turning every row into a number.
+    query = f"SELECT {listed} FROM {layout.events(event)} WHERE occurred_at >= make_timestamptz($low)"
     if between is None:
-        return f"SELECT {listed} FROM {source}", query.params
-    first, last = (query.bind(end) for end in between)
-    return f"SELECT {listed} FROM {source} WHERE ordinal >= {first} AND ordinal < {last}", query.params
+        return query, {"low": low}
+    first, last = between
+    return f"{query} AND ordinal >= $first AND ordinal < $last", {"low": low, "first": first, "last": last}
 
 
 def sequence_query(

@@ -71,20 +71,16 @@ class _Move:
 def make_tables(warehouse: Warehouse) -> None:
     """Make the tables and views of memberships where they are not there yet."""
     kinds = {pa.string(): "VARCHAR", pa.uint32(): "UINTEGER", pa.binary(): "BLOB", _INSTANT: "TIMESTAMPTZ"}
-    query = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'segment'"
-    there = {f"segment.{row['table_name']}": row["table_type"] for row in warehouse.sql(query).to_pylist()}
     for table, schema in _SCHEMAS.items():
-        if table not in there:
+        if not warehouse.has(table):
             columns = ", ".join(f'"{field.name}" {kinds.get(field.type, _ORDINALS)}' for field in schema)
             warehouse.sql(f"CREATE TABLE {table} ({columns})")
-    if ORDINALS not in there:
+    if not warehouse.has(ORDINALS):
         make_ordinals(warehouse)
     for view, (table, shown, columns) in _VIEWS.items():
         left = f"(SELECT segment, left_at, unnest(ordinals) AS ordinal FROM {_with_people(GONE)}) AS g"
         same = "g.segment = c.segment AND g.ordinal = c.ordinal AND c.entered_at < g.left_at"
         without = f" ANTI JOIN {left} ON {same}" if view == MEMBERSHIP else ""
-        if there.get(view) == "BASE TABLE":  # as versions before this one kept it: everybody enters anew
-            warehouse.drop(view)
         inner = f"SELECT {columns}, unnest(ordinals) AS ordinal FROM {_with_people(table)}"
         warehouse.sql(
             f"CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM ({inner}) AS c"
@@ -119,6 +115,7 @@ def publish(
         _Move(name, then, then - earlier, earlier - then)
         for name in sorted({*members, *before})
         for then, earlier in ((members.get(name, BitMap()), before.get(name, BitMap())),)
+        if then is not earlier
     ]
     moved = [move for move in moves if move.came or move.gone or move.segment not in before]
     _write(warehouse, moved, dropped=before.keys() - members.keys(), now=now, run_id=run_id)

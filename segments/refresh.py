@@ -7,7 +7,7 @@ everyone's; the others keep theirs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,15 +16,14 @@ import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
-from consentry.model.names import quoted
 from consentry.segments import ast
-from consentry.segments.atoms import Population, compares_with_everyone, open_population, stream
+from consentry.segments.atoms import Population, compares_with_everyone, open_population
 from consentry.segments.bits import Bits, bitmap, ordinals_of, roaring
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
-from consentry.segments.edges import Edge, Edges, edges, merged
+from consentry.segments.edges import edges
 from consentry.segments.evaluate import STATED, Evaluated, decide, decided, evaluate, finish, nodes_of
-from consentry.segments.features import CHOSEN, Query
+from consentry.segments.features import CHOSEN
 from consentry.segments.frozen import frozen
 from consentry.segments.limits import Limits
 from consentry.segments.membership import rosters
@@ -33,6 +32,7 @@ from consentry.segments.segment import Segment
 from consentry.segments.served import versions
 from consentry.segments.spell import spell_value
 from consentry.segments.state import State, fingerprint, read_state
+from consentry.segments.timers import DUE, Timers, due_between
 from consentry.segments.watch import Input
 from consentry.warehouse import Warehouse
 
@@ -56,27 +56,28 @@ def refresh(
     back.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
-    state = read_state(warehouse)
-    if state is None or state.definition != fingerprint(segments, catalog, versions(warehouse)) or now < state.at:
+    state, nodes = read_state(warehouse), nodes_of(segments)
+    found = edges(nodes, catalog)
+    if (
+        state is None
+        or state.definition != fingerprint(segments, catalog, versions(warehouse))
+        or now < state.at
+        or found.everyone
+        or not warehouse.has(DUE)
+        or any(s.group and isinstance(s.group.score, ast.Percentile) for s in segments)
+    ):
         return evaluate(warehouse, segments, catalog, now=now, run_id=run_id, limits=limits, stale=stale)
-    found = edges(with_scores(nodes_of(segments), catalog), catalog)
-    if found.everyone or any(s.group and isinstance(s.group.score, ast.Percentile) for s in segments):
-        return evaluate(warehouse, segments, catalog, now=now, run_id=run_id, limits=limits, stale=stale)
-    whole = open_population(warehouse, catalog, Clock(now, catalog.zone()), nodes_of(segments))
+    clock = Clock(now, catalog.zone())
+    whole = open_population(warehouse, catalog, clock, nodes)
     affected = _shifted(whole, segments, state)
     affected |= BitMap(state.people) ^ roaring(whole.alive)
     affected |= _numbers(warehouse, touched)
-    affected |= _crossing(whole, found, Clock(state.at, catalog.zone()))
+    affected |= due_between(warehouse, state.at, now)
     before = rosters(warehouse)
-    members = _patched(whole, segments, affected, before)
-    return finish(whole, segments, members, run_id=run_id, limits=limits, stale=stale, before=before)
-
-
-def with_scores(nodes: Sequence[ast.Node], catalog: Catalog) -> list[ast.Node]:
-    """Add what the scores in rules and values are made of."""
-    wanted = {node for root in nodes for node, _ in ast.walk(root) if isinstance(node, ast.Score)}
-    made = [definition for each in wanted if (definition := catalog.scored(each)) is not None]
-    return [*nodes, *(value for definition in made for value in definition.values)]
+    some = _chosen(whole, affected)
+    timers = some.timers = Timers.unset(found, clock, some.size, people=some.places)
+    members = _patched(some, segments, affected, before)
+    return finish(whole, segments, members, run_id=run_id, limits=limits, stale=stale, timers=timers, before=before)
 
 
 def _shifted(whole: Population, segments: Sequence[Segment], state: State) -> BitMap:
@@ -115,41 +116,13 @@ def _numbers(warehouse: Warehouse, persons: Collection[str]) -> BitMap:
     return BitMap(warehouse.sql(query, persons=list(persons))["ordinal"].to_pylist())
 
 
-def _crossing(whole: Population, found: Edges, before: Clock) -> BitMap:
-    """Return whose times passed an edge between the last evaluation and now."""
-    crossed = BitMap()
-    for event, own in found.sources():
-        query = Query(whole.catalog, whole.clock, whole.layout)
-        source = whole.layout.persons() if event is None else whole.layout.events(event)
-        # Scanned once for each interval: one range is looked for in packed columns, several joined by OR in unpacked.
-        parts = (f"SELECT ordinal FROM {source} WHERE {condition}" for condition in _conditions(query, own, before))
-        rows = stream(whole.warehouse, " UNION ALL ".join(parts), query.params)
-        for batch in rows:
-            crossed |= bitmap(batch.column(0).to_numpy(zero_copy_only=False).astype(np.uint32))
-    return crossed
-
-
-def _conditions(query: Query, own: Sequence[Edge], before: Clock) -> Iterator[str]:
-    for name in sorted({edge.column for edge in own}, key=str):
-        intervals = merged([edge.crossed(before, query.clock) for edge in own if edge.column == name])
-        for low, high in intervals:
-            first, last = query.bind(low), query.bind(high)
-            if name is None:  # compared as it is stored, which is quicker than turning every row into a number
-                yield f"occurred_at BETWEEN make_timestamptz({first}) AND make_timestamptz({last})"
-            else:
-                yield f"epoch_us({quoted(name)}) BETWEEN {first} AND {last}"
-
-
-def _patched(
-    whole: Population, segments: Sequence[Segment], affected: BitMap, before: Mapping[str, BitMap]
-) -> dict[str, BitMap]:
-    """Return the members of each segment: the affected as they are decided now, the others as they were."""
-    warehouse, alive = whole.warehouse, roaring(whole.alive)
-    places = ordinals_of(affected & alive).astype(np.int64)
+def _chosen(whole: Population, affected: BitMap) -> Population:
+    """Return those of the population who are affected."""
+    places = ordinals_of(affected & roaring(whole.alive)).astype(np.int64)
     schema = pa.schema([("ordinal", pa.uint32()), (PLACE, pa.uint32())])
     chosen = pa.record_batch([places.astype(np.uint32), np.arange(len(places), dtype=np.uint32)], schema=schema)
-    warehouse.write(CHOSEN, [chosen], schema=schema)
-    some = replace(
+    whole.warehouse.write(CHOSEN, [chosen], schema=schema)
+    return replace(
         whole,
         layout=replace(whole.layout, chosen=True),
         alive=Bits.all(len(places)),
@@ -157,10 +130,24 @@ def _patched(
         bits={},
         kept={},
     )
+
+
+def _patched(
+    some: Population, segments: Sequence[Segment], affected: BitMap, before: Mapping[str, BitMap]
+) -> dict[str, BitMap]:
+    """Return the members of each segment: the affected as they are decided now, the others as they were."""
     decide(segments, some)
-    found = decided(segments, some, frozen(warehouse, segments))
-    warehouse.drop(CHOSEN)
+    found = decided(segments, some, frozen(some.warehouse, segments))
+    some.warehouse.drop(CHOSEN)
+    assert some.places is not None
     return {
-        name: (before.get(name, BitMap()) - affected) | bitmap(places[bits.ordinals()].astype(np.uint32))
+        name: _moved(before.get(name, BitMap()), affected, bitmap(some.places[bits.ordinals()].astype(np.uint32)))
         for name, bits in found.items()
     }
+
+
+def _moved(before: BitMap, affected: BitMap, inside: BitMap) -> BitMap:
+    """Return members, now that of the affected these are inside."""
+    outside = (before & affected) - inside
+    # Most segments stay as they are, and to compare a few people is quicker than to write out all the others.
+    return (before - outside) | inside if outside or not inside <= before else before

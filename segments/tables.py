@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from consentry.errors import StopRun
 from consentry.segments import ast
@@ -24,18 +24,9 @@ def value_type(catalog: Catalog, value: ast.Value) -> Type | None:
             return None
 
 
-def columns_of_profile(warehouse: Warehouse) -> dict[str, set[str]]:
-    """Return the columns of every table of the profile; one question, since each is a slow one."""
-    query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'profile'"
-    tables: dict[str, set[str]] = {}
-    for row in warehouse.sql(query).to_pylist():
-        tables.setdefault(f"profile.{row['table_name']}", set()).add(row["column_name"])
-    return tables
-
-
-def require(tables: Mapping[str, set[str]], table: str, columns: Sequence[str]) -> Collection[str]:
+def require(warehouse: Warehouse, table: str, columns: Sequence[str]) -> Collection[str]:
     """Return the columns of a table. Raises StopRun when the table or one of `columns` is not there."""
-    found = tables.get(table, set())
+    found = warehouse.columns(table)
     missing = [column for column in columns if column not in found]
     if not found:
         raise StopRun(f"The table {table} is not there. Run the profile stage first.", code="profile_missing")

@@ -1,57 +1,117 @@
-"""When does each person's answer next change by time alone? One timer a person, so that nobody has to be polled."""
+"""When does each person's answer next change by time alone? One timer a person, so that nobody has to be looked at.
+
+An evaluation leaves `segment.due` behind, with everybody's timer; a refresh appends the timers of those it decided
+anew. An older timer of theirs may stand beside it: it costs one look at a person for whom nothing changed.
+`segment.timer` shows each person's next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from consentry.model.names import quoted
-from consentry.segments.atoms import open_population
-from consentry.segments.catalog import Catalog
-from consentry.segments.clock import MICROS, Clock
-from consentry.segments.edges import Edge, edges
-from consentry.segments.evaluate import nodes_of
-from consentry.segments.features import Query
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from consentry.segments import ast
+from consentry.segments.bits import bitmap
+from consentry.segments.clock import MICROS, Clock, micros
+from consentry.segments.edges import Edge, Edges, Time
 from consentry.segments.people import ORDINALS
-from consentry.segments.refresh import with_scores
-from consentry.segments.segment import Segment
 from consentry.warehouse import Warehouse
 
+DUE = "segment.due"
 TIMER = "segment.timer"
+NEVER = 2**62
+_SCHEMA = pa.schema([("ordinal", pa.uint32()), ("due_us", pa.int64())])
+Instants = NDArray[np.int64]
+Places = NDArray[np.int64]
 
 
-def write_timers(warehouse: Warehouse, segments: Sequence[Segment], catalog: Catalog, *, now: datetime) -> int:
-    """Write segment.timer(person_id, due_at): the earliest instant after `now` at which a person's answers may change.
+@dataclass(slots=True)
+class Timers:
+    """People's timers as times become known.
 
-    People for whom time alone changes nothing have no timer. A refresh at that instant is all that "abandoned cart
-    after 10 minutes" needs. Returns the number of timers.
+    due: microseconds since 1970, one a person. people: their ordinals; None for everybody. read: the times known.
     """
-    clock = Clock(now if now.tzinfo else now.replace(tzinfo=UTC), catalog.zone())
-    population = open_population(warehouse, catalog, clock, nodes_of(segments))
-    query = Query(catalog, clock, population.layout)
-    parts = ["SELECT 0 AS ordinal, CAST(NULL AS BIGINT) AS due WHERE false"]
-    for event, own in edges(with_scores(nodes_of(segments), catalog), catalog).sources():
-        source = population.layout.persons() if event is None else population.layout.events(event)
-        parts.append(f"SELECT ordinal, min(least({', '.join(_due(query, own))})) AS at FROM {source} GROUP BY ordinal")
-    warehouse.sql(
-        f"CREATE OR REPLACE TABLE {TIMER} AS SELECT o.person_id, make_timestamptz(min(t.due)) AS due_at"
-        f" FROM ({' UNION ALL '.join(parts)}) AS t JOIN {ORDINALS} AS o USING (ordinal)"
-        " WHERE t.due IS NOT NULL GROUP BY o.person_id",
-        **query.params,
-    )
-    return warehouse.count(TIMER)
+
+    edges: Mapping[Time, Sequence[Edge]]
+    clock: Clock
+    due: Instants
+    people: Places | None
+    read: set[Time] = field(default_factory=set)
+
+    @classmethod
+    def unset(cls, found: Edges, clock: Clock, size: int, *, people: Places | None = None) -> Timers:
+        """Return the timers of `size` people of whom nothing is known yet."""
+        return cls(found.by_time(), clock, np.full(size, NEVER), people)
+
+    @property
+    def unread(self) -> list[Time]:
+        """Return the times with edges that were not noted yet."""
+        return [time for time in self.edges if time not in self.read]
+
+    def since(self, time: Time) -> int:
+        """Return from when on a time still has an edge before it, in microseconds since 1970; NEVER without edges."""
+        own = self.edges.get(time, ())
+        return min((self._begin(edge) for edge in own), default=NEVER)
+
+    def note(self, time: Time, people: Places, person: Places, times: Instants) -> None:
+        """Set the timers of people who are due before. person: whose each of the times is, by place in `people`."""
+        self.read.add(time)
+        if time in self.edges:
+            earliest = np.full(len(people), NEVER)
+            np.minimum.at(earliest, person, self._due(self.edges[time], times))
+            self.due[people] = np.minimum(self.due[people], earliest)
+
+    def _begin(self, edge: Edge) -> int:
+        return self.clock.bounds(ast.CalendarDays(edge.days))[0] if edge.days else self.clock.ago(edge.seconds)
+
+    def _due(self, own: Sequence[Edge], times: Instants) -> Instants:
+        now = self.clock.now_us
+        lengths = sorted({edge.seconds * MICROS for edge in own if not edge.days})
+        passed: NDArray[np.integer[Any]] = np.zeros(len(times), dtype=np.uint8 if len(lengths) < 256 else np.int64)
+        for length in lengths:
+            # Windows hold both their ends: at the edge itself it is not over yet. What has come true stays so.
+            passed += times < now - length if length else times <= now
+        due: Instants = times + np.array([*lengths, NEVER])[passed]
+        np.maximum(due, now + 1, out=due)
+        days = [edge.days for edge in own if edge.days]
+        if days:  # they end at midnight: it is the next one at the earliest
+            midnight = self.clock.midnight(self.clock.day(now) + timedelta(days=1))
+            inside = times >= self.clock.bounds(ast.CalendarDays(max(days)))[0]
+            due[inside] = np.minimum(due[inside], midnight)
+        return due
 
 
-def _due(query: Query, own: Sequence[Edge]) -> Iterator[str]:
-    now = query.bind(query.clock.now_us)
-    yield "NULL"
-    for edge in own:
-        time = f"epoch_us({'occurred_at' if edge.column is None else quoted(edge.column)})"
-        if edge.days:
-            begin = edge.crossed(query.clock, query.clock)[0]
-            midnight = edge.due(query.clock.now_us, query.clock)
-            yield f"CASE WHEN {time} >= {query.bind(begin)} THEN {query.bind(midnight)} END"
-            continue
-        at = f"{time} + {query.bind(edge.seconds * MICROS)}"
-        on_edge = f" WHEN {at} = {now} THEN {now} + 1" if edge.seconds else ""
-        yield f"CASE WHEN {at} > {now} THEN {at}{on_edge} END"
+def write_timers(warehouse: Warehouse, timers: Timers) -> None:
+    """Write everybody's timer in the place of all before, or append those of some."""
+    waiting = np.flatnonzero(timers.due < NEVER // 2)
+    ordinals = waiting if timers.people is None else timers.people[waiting]
+    rows = pa.record_batch([ordinals.astype(np.uint32), timers.due[waiting]], schema=_SCHEMA)
+    if timers.people is None:
+        warehouse.write(DUE, [rows], schema=_SCHEMA)
+        warehouse.sql(
+            f"CREATE OR REPLACE VIEW {TIMER} AS SELECT o.person_id, make_timestamptz(min(d.due_us)) AS due_at"
+            f" FROM {DUE} AS d JOIN {ORDINALS} AS o USING (ordinal)"
+            f' WHERE d.due_us > (SELECT max(epoch_us("at")) FROM segment.evaluated) GROUP BY o.person_id'
+        )
+    else:
+        warehouse.write(DUE, [rows], schema=_SCHEMA, mode="append")
+
+
+def due_between(warehouse: Warehouse, before: datetime, now: datetime) -> BitMap:
+    """Return whose timers went off after `before`, up to now."""
+    query = f"SELECT ordinal FROM {DUE} WHERE due_us > $before AND due_us <= $now"
+    return bitmap(warehouse.sql(query, before=micros(before), now=micros(now))["ordinal"].to_numpy())
+
+
+def earliest_due(warehouse: Warehouse, *, after: datetime) -> datetime | None:
+    """Return when somebody's answer next changes by time alone, None when nobody's does."""
+    query = f"SELECT min(due_us) AS due FROM {DUE} WHERE due_us > $after"
+    found = warehouse.sql(query, after=micros(after))["due"][0].as_py()
+    return None if found is None else datetime.fromtimestamp(found / MICROS, UTC)

@@ -24,7 +24,7 @@ from consentry.pipeline.progress import Progress
 from consentry.pipeline.run import bring_in_step, run
 from consentry.segments.refresh import refresh
 from consentry.segments.state import read_state
-from consentry.segments.timers import TIMER, write_timers
+from consentry.segments.timers import earliest_due
 
 # Where many people are near an edge, one passes every second: they are looked at together, this often.
 TICK = timedelta(minutes=1)
@@ -74,17 +74,10 @@ def next_due(plan: Plan, every: timedelta, progress: Progress) -> Due:
         if last is None or known is None or last.status in ("running", "paused"):
             return Due("run", datetime.now(UTC))
         again = datetime.fromisoformat(last.started_at) + every
-        edge = _next_edge(context, known.at)
+        edge = earliest_due(context.warehouse, after=known.at)
     if edge is None or max(edge, known.at + TICK) >= again:
         return Due("run", again)
     return Due("refresh", max(edge, known.at + TICK))
-
-
-def _next_edge(context: Context, evaluated_at: datetime) -> datetime | None:
-    """Return when somebody's answer changes by time alone, None when nobody's does."""
-    write_timers(context.warehouse, context.loaded.segments, context.loaded.catalog, now=evaluated_at)
-    found: datetime | None = context.warehouse.sql(f"SELECT min(due_at) AS due FROM {TIMER}")["due"][0].as_py()
-    return found
 
 
 def in_between(plan: Plan, progress: Progress, *, now: datetime) -> Told:

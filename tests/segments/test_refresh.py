@@ -20,11 +20,10 @@ from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse, parse_value
 from consentry.segments.people import number_profile
 from consentry.segments.person import Event, Judge, Person, Scores, instant
-from consentry.segments.refresh import refresh, with_scores
+from consentry.segments.refresh import refresh
 from consentry.segments.scores import Rfm, Term, Weighted
 from consentry.segments.segment import Cycle, Place, Segment, steps
 from consentry.segments.spell import spell, spell_value
-from consentry.segments.timers import write_timers
 from consentry.warehouse import DuckDBWarehouse
 from tests.segments.conftest import rule_segments
 from tests.segments.test_batch_equals_person import CATALOG as PLAIN
@@ -101,7 +100,8 @@ def judged(made: Sequence[Segment], persons: Sequence[Person], now: datetime, fo
 
 
 def clean(warehouse: DuckDBWarehouse) -> None:
-    for table in ("roster", "cohort", "gone", "change_set", "people_set", "history", "evaluated", "person_ordinal"):
+    kept = ("roster", "cohort", "gone", "change_set", "people_set", "history", "evaluated", "person_ordinal", "due")
+    for table in kept:
         warehouse.sql(f"DROP TABLE IF EXISTS segment.{table}")
 
 
@@ -112,43 +112,45 @@ STEPPED, WHOLE = DuckDBWarehouse(threads=1), DuckDBWarehouse(threads=1)
 @given(
     defined().filter(lambda made: not circular(made)),
     people,
-    people,
-    st.sets(st.integers(0, 5)),
+    st.lists(st.tuples(people, st.sets(st.integers(0, 5)), st.sampled_from(GAPS)), min_size=1, max_size=3),
     st.sampled_from(NOWS),
-    st.sampled_from(GAPS),
     st.booleans(),
 )
 def test_real_time_and_refreshed_and_nightly_are_one_answer(
     made: list[Segment],
-    first: list[Person],
-    later: list[Person],
-    changed: set[int],
+    persons: list[Person],
+    happens: list[tuple[list[Person], set[int], timedelta]],
     now: datetime,
-    gap: timedelta,
     numbered: bool,
 ) -> None:
     clean(STEPPED)
     clean(WHOLE)
-    store(STEPPED, first)
-    if numbered:
-        number_profile(STEPPED)
-    evaluate(STEPPED, made, CATALOG, now=now, run_id="r1")
-    second = [
-        later[n] if n < len(later) and (n in changed or n >= len(first)) else first[n]
-        for n in range(max(len(first), len(later)) if 0 in changed else min(len(first), len(later)))
-    ]
-    store(STEPPED, second)
-    store(WHOLE, second)
-    if numbered:
-        number_profile(STEPPED)
-    touched = [f"p{n}" for n in changed]
-    found = refresh(STEPPED, made, CATALOG, now=now + gap, run_id="r2", touched=touched)
-    full = evaluate(WHOLE, made, CATALOG, now=now + gap, run_id="r2")
     spelled = {segment.name: spell(segment.rule) if segment.rule else "" for segment in made}
-    wrong = {(spelled[segment], person) for segment, person in published(STEPPED) ^ published(WHOLE)}
-    assert not wrong
-    assert published(STEPPED) == judged(made, second, now + gap, found)
-    assert (found.members, found.thresholds) == (full.members, full.thresholds)
+    keep(STEPPED, persons, numbered=numbered)
+    evaluate(STEPPED, made, CATALOG, now=now, run_id="r0")
+    for n, (others, changed, gap) in enumerate(happens, 1):
+        now += gap
+        persons = after(persons, others, changed)
+        keep(STEPPED, persons, numbered=numbered)
+        store(WHOLE, persons)
+        found = refresh(STEPPED, made, CATALOG, now=now, run_id=f"r{n}", touched=[f"p{m}" for m in changed])
+        full = evaluate(WHOLE, made, CATALOG, now=now, run_id=f"r{n}")
+        wrong = {(spelled[segment], person) for segment, person in published(STEPPED) ^ published(WHOLE)}
+        assert not wrong
+        assert published(STEPPED) == judged(made, persons, now, found)
+        assert (found.members, found.thresholds) == (full.members, full.thresholds)
+
+
+def keep(warehouse: DuckDBWarehouse, persons: list[Person], *, numbered: bool) -> None:
+    store(warehouse, persons)
+    if numbered:
+        number_profile(warehouse)
+
+
+def after(persons: list[Person], others: list[Person], changed: set[int]) -> list[Person]:
+    """Put others in the place of those who change; some come or leave."""
+    size = max(len(persons), len(others)) if 0 in changed else min(len(persons), len(others))
+    return [others[n] if n < len(others) and (n in changed or n >= len(persons)) else persons[n] for n in range(size)]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -218,8 +220,8 @@ def test_changed_definitions_are_evaluated_for_everyone(
 
 
 def test_what_scores_are_made_of_has_edges_too() -> None:
-    nodes = with_scores([parse("score.engagement > 1")], CATALOG)
-    assert any(edge.seconds == 7 * DAY and edge.event == "view" for edge in edges(nodes, CATALOG).found)
+    found = edges([parse("score.engagement > 1")], CATALOG).found
+    assert any(edge.seconds == 7 * DAY and edge.event == "view" for edge in found)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -227,7 +229,7 @@ def test_what_scores_are_made_of_has_edges_too() -> None:
 def test_the_timers_of_everyone_are_those_of_each(rule: ast.Rule, persons: list[Person], now: datetime) -> None:
     clean(WHOLE)
     store(WHOLE, persons)
-    write_timers(WHOLE, [Segment("s", "test", "ads", rule)], PLAIN, now=now)
+    evaluate(WHOLE, [Segment("s", "test", "ads", rule)], PLAIN, now=now, run_id="r1")
     written = {
         row["person_id"]: row["due_at"] for row in WHOLE.sql("SELECT person_id, due_at FROM segment.timer").to_pylist()
     }
