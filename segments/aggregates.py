@@ -169,4 +169,6 @@ def read_slice(table: pa.Table, names: Sequence[str], texts: frozenset[str], wor
 def _column(array: pa.ChunkedArray, words: Words | None) -> Column:
     if words is not None:
         return words.column(array.combine_chunks())
-    return np.asarray(array.cast("double").to_numpy())  # a null becomes NaN
+    found = np.asarray(array.cast("double").to_numpy())  # a null becomes NaN
+    known = np.isfinite(found)
+    return found if known.all() else np.where(known, found, np.nan)

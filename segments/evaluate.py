@@ -76,13 +76,23 @@ def evaluate(
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     nodes, clock = nodes_of(segments), Clock(now, catalog.zone())
+    definition = fingerprint(segments, catalog, versions(warehouse))
     population = open_population(warehouse, catalog, clock, nodes)
     timers = population.timers = Timers.unset(edges(nodes, catalog), clock, population.size)
     decide(segments, population)
     fixed = frozen(warehouse, segments)
     members = {name: roaring(bits) for name, bits in decided(segments, population, fixed).items()}
     make_tables(warehouse)
-    return finish(population, segments, members, run_id=run_id, limits=limits, stale=stale, timers=timers)
+    return finish(
+        population,
+        segments,
+        members,
+        definition=definition,
+        timers=timers,
+        run_id=run_id,
+        limits=limits,
+        stale=stale,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +140,21 @@ def finish(
     segments: Sequence[Segment],
     members: Mapping[str, BitMap],
     *,
+    definition: str,
+    timers: Timers,
     run_id: str,
     limits: Limits,
     stale: Mapping[Input, str],
-    timers: Timers,
     before: Mapping[str, BitMap] | None = None,
 ) -> Evaluated:
     """Publish the members of each segment, with everything that is kept about a run, in one atomic step.
 
-    timers: of those who were decided. before: who was in the segments, when that was read already.
+    definition: the name of what was evaluated. timers: of those who were decided. before: who was in the segments, when
+    that was read already.
     """
     warehouse, now = population.warehouse, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
-    definition = fingerprint(segments, population.catalog, versions(warehouse))
     people = roaring(population.alive)
     with warehouse.transaction():
         changes = publish(warehouse, members, now=now, run_id=run_id, before=before)

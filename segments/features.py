@@ -73,8 +73,8 @@ class Query:
         return f"${name}"
 
 
-def column(name: str, kind: Type) -> str:
-    """Return the SQL that reads a column as a number or a text."""
+def column(name: str, kind: Type, *, finite: bool = True) -> str:
+    """Return the SQL that reads a column as a number or a text. finite: what is not finite is missing."""
     match kind:
         case "text":
             return f"CAST({quoted(name)} AS VARCHAR)"
@@ -84,7 +84,7 @@ def column(name: str, kind: Type) -> str:
             return f"CAST(epoch_us({quoted(name)}) AS DOUBLE)"
         case "number" | "integer":
             number = f"CAST({quoted(name)} AS DOUBLE)"
-            return f"CASE WHEN isfinite({number}) THEN {number} END"
+            return f"CASE WHEN isfinite({number}) THEN {number} END" if finite else number
 
 
 def plain(constant: ast.Constant) -> float | str:
@@ -129,10 +129,11 @@ def rows_query(
 ) -> tuple[str, Mapping[str, object]]:
     """Read the events of a name themselves, future ones too: ordinal, t and the named properties as p_<name>.
 
-    low: the earliest instant that counts, in microseconds since 1970. between: a range of ordinals.
+    Numbers come as they are stored, infinite ones too. low: the earliest instant that counts, in microseconds since
+    1970. between: a range of ordinals.
     """
     properties = catalog.events[event]
-    columns = [f"{column(name, properties[name])} AS {quoted('p_' + name)}" for name in names]
+    columns = [f"{column(name, properties[name], finite=False)} AS {quoted('p_' + name)}" for name in names]
     listed = ", ".join(["ordinal", "epoch_us(occurred_at) AS t", *columns])
     # Compared as it is stored, which is quicker than turning every row into a number.
     query = f"SELECT {listed} FROM {layout.events(event)} WHERE occurred_at >= make_timestamptz($low)"

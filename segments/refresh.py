@@ -57,10 +57,11 @@ def refresh(
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     state, nodes = read_state(warehouse), nodes_of(segments)
+    definition = fingerprint(segments, catalog, versions(warehouse))
     found = edges(nodes, catalog)
     if (
         state is None
-        or state.definition != fingerprint(segments, catalog, versions(warehouse))
+        or state.definition != definition
         or now < state.at
         or found.everyone
         or not warehouse.has(DUE)
@@ -69,7 +70,7 @@ def refresh(
         return evaluate(warehouse, segments, catalog, now=now, run_id=run_id, limits=limits, stale=stale)
     clock = Clock(now, catalog.zone())
     whole = open_population(warehouse, catalog, clock, nodes)
-    affected = _shifted(whole, segments, state)
+    affected = _shifted(whole, nodes, state)
     affected |= BitMap(state.people) ^ roaring(whole.alive)
     affected |= _numbers(warehouse, touched)
     affected |= due_between(warehouse, state.at, now)
@@ -77,17 +78,26 @@ def refresh(
     some = _chosen(whole, affected)
     timers = some.timers = Timers.unset(found, clock, some.size, people=some.places)
     members = _patched(some, segments, affected, before)
-    return finish(whole, segments, members, run_id=run_id, limits=limits, stale=stale, timers=timers, before=before)
+    return finish(
+        whole,
+        segments,
+        members,
+        definition=definition,
+        timers=timers,
+        before=before,
+        run_id=run_id,
+        limits=limits,
+        stale=stale,
+    )
 
 
-def _shifted(whole: Population, segments: Sequence[Segment], state: State) -> BitMap:
+def _shifted(whole: Population, nodes: Sequence[ast.Rule | ast.Value], state: State) -> BitMap:
     """Return for whom a percentile or score means something else than before, though they did not change themselves.
 
     What compares with everybody is worked out for everybody, with the population of now and with that of then.
     """
-    rules = [segment.rule for segment in segments if segment.rule is not None]
-    atoms = {atom for rule in rules for atom in ast.atoms(rule) if compares_with_everyone(atom)}
-    scores = [s.group.score for s in segments if s.group and isinstance(s.group.score, ast.Score)]
+    atoms = {node for node in nodes if isinstance(node, ast.Atom) and compares_with_everyone(node)}
+    scores = [node for node in nodes if isinstance(node, ast.Score)]
     if not atoms and not scores:
         return BitMap()
     whole.decide(atoms, keep=scores)
