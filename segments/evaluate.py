@@ -70,9 +70,10 @@ def evaluate(
 ) -> Evaluated:
     """Decide all segments over profile.person and profile.event__<event>, at the one time `now`.
 
-    Writes memberships, changes, holdouts, history and holds in one atomic step. The rules have to be checked against
-    the same catalogue (`read_segments` does). limits: without them only minimums that segments state count. stale:
-    inputs older than promised, each with a sentence. Raises StopRun when a table or column of the profile is missing.
+    Writes memberships, changes, holdouts, history, holds and timers in one atomic step. The rules have to be checked
+    against the same catalogue (`read_segments` does). limits: without them only minimums that segments state count.
+    stale: inputs older than promised, each with a sentence. Raises StopRun when a table or column of the profile is
+    missing.
     """
     now = now if now.tzinfo else now.replace(tzinfo=UTC)
     nodes, clock = nodes_of(segments), Clock(now, catalog.zone())

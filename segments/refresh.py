@@ -1,8 +1,8 @@
 """Bring memberships up to date for the people whose answers may have changed, and no others: exactly a full run.
 
-Affected is (1) who is said to have changed, who came and who left, (2) who crossed an edge of a window by time alone,
-and (3) for whom a percentile or a score means something else now. Their answers are worked out by the same code as
-everyone's; the others keep theirs.
+Affected is (1) who is said to have changed, who came and who left, (2) whose timer went off, so that time alone may
+have changed an answer, and (3) for whom a percentile or a score means something else now. Their answers are worked out
+by the same code as everyone's; the others keep theirs.
 """
 
 from __future__ import annotations
