@@ -111,7 +111,9 @@ def due_between(warehouse: Warehouse, before: datetime, now: datetime) -> BitMap
 
 
 def earliest_due(warehouse: Warehouse, *, after: datetime) -> datetime | None:
-    """Return when somebody's answer next changes by time alone, None when nobody's does."""
+    """Return when somebody's answer next changes by time alone, None when nobody's does or no timer was ever set."""
+    if not warehouse.has(DUE):
+        return None
     query = f"SELECT min(due_us) AS due FROM {DUE} WHERE due_us > $after"
     found = warehouse.sql(query, after=micros(after))["due"][0].as_py()
     return None if found is None else datetime.fromtimestamp(found / MICROS, UTC)
