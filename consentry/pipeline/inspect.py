@@ -39,15 +39,17 @@ def versions_ending(loaded: Loaded) -> list[str]:
 
 
 def discover_job(loaded: Loaded) -> list[dict[str, Any]]:
-    """List the streams of every source."""
-    return [
-        {
-            "source": name,
-            "stream": stream.name,
-            "primary_key": list(stream.primary_key),
-            "cursor": stream.cursor,
-            "columns": {field.name: str(field.type) for field in stream.schema},
-        }
-        for name in loaded.job.sources
-        for stream in loaded.source(name).discover()
-    ]
+    """List the streams of every source, each with the key that the source knows or else the job names."""
+    found = []
+    for name, block in loaded.job.sources.items():
+        keys = {stream: settings.primary_key for stream, settings in block.streams.items()}
+        for stream in loaded.source(name).discover():
+            row = {
+                "source": name,
+                "stream": stream.name,
+                "primary_key": list(stream.primary_key or keys.get(stream.name, ())),
+                "cursor": stream.cursor,
+                "columns": {field.name: str(field.type) for field in stream.schema},
+            }
+            found.append(row)
+    return found

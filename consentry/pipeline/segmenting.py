@@ -44,7 +44,7 @@ Told = dict[str, Any]
 
 
 def lint_segments(loaded: Loaded) -> list[Told]:
-    """Return what is probably not meant in the rules, and what is too much for one destination."""
+    """Return what is probably not meant in the rules, what comes to nothing, and what is too much for a destination."""
     used = {sync.segment for sync in loaded.job.syncs.values()}
     sentence = "No sync uses the segment, so that nothing comes of it."
     unused = [Remark(s.name, "unused", "info", sentence) for s in loaded.segments if s.name not in used]
@@ -53,6 +53,9 @@ def lint_segments(loaded: Loaded) -> list[Told]:
     counts = Counter(sync.destination for sync in loaded.job.syncs.values())
     for _, sentence in crowded(counts, loaded.job.segment_limits).values():
         found.append({"segment": "", "code": "crowded", "severity": "warning", "sentence": sentence})
+    if not loaded.kpis:
+        sentence = "No figure stands under 'kpis:' of a segment file, so that nobody sees what the segments are worth."
+        found.append({"segment": "", "code": "unmeasured", "severity": "info", "sentence": sentence})
     return found
 
 

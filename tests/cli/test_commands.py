@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from consentry.cli.reference import pages
 from consentry.testing.sandbox import Sandbox
@@ -101,6 +102,24 @@ def test_check_and_discover(cli: Cli, tiny: TinyJob) -> None:
     assert {row["name"] for row in found["connections"]} == {"crm", "form", "store"}
     streams = told(cli("discover", tiny.path, "-o", "json"))["streams"]
     assert {row["stream"] for row in streams} == {"people", "consents"}
+
+
+def test_audit_of_sources_tells_columns_key_missing_values_and_freshness(cli: Cli, tiny: TinyJob) -> None:
+    contract = tiny.folder / "contracts" / "people.yaml"
+    content = contract.read_text() + "watch: {freshness: {column: updated_at, max_hours: 10000}}\n"
+    contract.write_text(content)
+    people = tiny.folder / "people.csv"
+    people.write_text(people.read_text().replace(",24,2026", ",,2026"))
+    assert cli("contract", "infer", tiny.path, "crm.people", "--out", tiny.folder / "draft.yaml")[0] == 0
+    drafted = yaml.safe_load((tiny.folder / "draft.yaml").read_text())["columns"]
+    assert (drafted["age"]["dtype"], drafted["age"]["nullable"]) == ("Int64", True)
+    rows = told(cli("discover", tiny.path, "-o", "json"))["streams"]
+    assert {row["stream"]: row["primary_key"] for row in rows} == {"people": ["id"], "consents": ["source", "event_id"]}
+    assert cli("run", tiny.path)[0] == 0
+    streams = told(cli("quality", "report", tiny.path, "-o", "json"))["streams"]
+    (found,) = (stream for stream in streams if stream["stream"] == "crm.people")
+    assert {row["column"]: row["null_rate"] for row in found["columns"]}["age"] == 1 / PEOPLE
+    assert found["scores"][0]["freshness"] == 100
 
 
 def test_a_wrong_token_is_a_sentence(cli: Cli, tiny: TinyJob, monkeypatch: pytest.MonkeyPatch) -> None:

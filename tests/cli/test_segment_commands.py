@@ -75,6 +75,21 @@ def test_lint_warns_and_test_fails_on_a_wrong_example(cli: Cli, tiny: TinyJob) -
     assert (code, json.loads(out)["ok"]) == (1, False)
 
 
+def test_actionable_and_measurable_a_segment_without_a_sync_or_a_figure_is_remarked(cli: Cli, tiny: TinyJob) -> None:
+    def remarked() -> set[tuple[str, str]]:
+        found = told(cli("segment", "lint", tiny.path, "-o", "json"))["remarks"]
+        return {(row["segment"], row["code"]) for row in found}
+
+    add(tiny, "older", "age >= 30")
+    assert remarked() >= {("older", "unused"), ("", "unmeasured")}
+    assert ("adults", "unused") not in remarked()
+    tiny.spec["syncs"]["older"] = deepcopy(tiny.spec["syncs"]["adults"]) | {"segment": "older", "audience": "older"}
+    tiny.write()
+    figures = "kpis: [{kpi: people, description: Heads, value: age}]\n"
+    (tiny.folder / "segments" / "figures.yaml").write_text(figures)
+    assert not {code for _, code in remarked()} & {"unused", "unmeasured"}
+
+
 def test_format_writes_the_one_spelling_and_the_tree(cli: Cli) -> None:
     assert cli("segment", "format", "age>3   and (country=='DE')")[1].strip() == "age > 3 and country == 'DE'"
     tree = told(cli("segment", "format", "not age > 3", "-o", "json"))["tree"]
