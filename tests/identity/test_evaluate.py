@@ -31,7 +31,7 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_people_are_held_against_labels(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
+def test_resolve_duplicates_precision_and_recall_against_labels(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     run(warehouse, [mail("crm:1", "a"), mail("crm:2", "a"), mail("crm:3", "b"), mail("crm:4", "c")])
     rows = [("crm:1", "x"), ("crm:2", "x"), ("crm:3", "x"), ("crm:9", "y")]
     labels = write(tmp_path / "l.jsonl", *(json.dumps({"record_id": r, "person": p}) for r, p in rows))

@@ -184,7 +184,9 @@ def test_an_apply_that_was_paused_goes_on_with_the_same_plan(tiny: TinyJob) -> N
     assert not Audiences.read(tiny.members_file).repeated()
 
 
-def test_guards_are_told_in_the_plan_and_waived_with_it(tiny: TinyJob) -> None:
+def test_validation_checkpoints_a_guard_is_told_in_the_plan_blocks_the_sync_and_is_waived_with_it(
+    tiny: TinyJob,
+) -> None:
     tiny.spec["syncs"]["adults"]["guards"] = {"max_creates": 5}
     tiny.write()
     [guard] = json.loads(plan(tiny).read_text())["syncs"]["adults"]["guards"]

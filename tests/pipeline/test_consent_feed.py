@@ -26,7 +26,7 @@ def _receipt(number: int, status: str, *, day: int = 1, test: bool = False) -> d
     }
 
 
-def test_only_a_confirmed_receipt_that_stands_lets_anybody_in(tiny: TinyJob) -> None:
+def test_consent_management_platform_only_a_confirmed_receipt_that_stands_lets_anybody_in(tiny: TinyJob) -> None:
     receipts = [
         _receipt(1, "CONFIRMED"),
         _receipt(2, "CONFIRMED"),

@@ -80,7 +80,9 @@ def _titles(job: TinyJob) -> set[str]:
     return {row["job_title"] for row in found}
 
 
-def test_gaps_are_filled_and_first_party_values_never_overwritten(enriched: TinyJob, vendor: PeopleDataLabs) -> None:
+def test_enrichment_fills_gaps_and_never_overwrites_first_party_values(
+    enriched: TinyJob, vendor: PeopleDataLabs
+) -> None:
     _run(enriched)
     assert _titles(enriched) == {f"title {n}" for n in range(0, PEOPLE, 2)}
     ages = _query(enriched, "SELECT age FROM profile.person ORDER BY age")

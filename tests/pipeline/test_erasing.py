@@ -49,7 +49,7 @@ def files_with(tiny: TinyJob, text: str) -> list[str]:
     return [path.name for path in files if text.encode() in path.read_bytes().lower()]
 
 
-def test_an_erased_person_is_in_no_table_nor_file_and_leaves_the_destination(tiny: TinyJob) -> None:
+def test_privacy_by_design_an_erased_person_is_in_no_table_nor_file_and_leaves_the_destination(tiny: TinyJob) -> None:
     tiny.write_people(range(8))
     contract = tiny.folder / "contracts" / "people.yaml"
     spec = yaml.safe_load(contract.read_text())

@@ -58,7 +58,7 @@ def leaks(job: TinyJob, done: subprocess.CompletedProcess[bytes]) -> list[str]:
     return found
 
 
-def test_a_run_that_goes_well_leaks_nothing(tiny: TinyJob) -> None:
+def test_anonymise_a_run_leaves_no_personal_value_outside_the_restricted_zone(tiny: TinyJob) -> None:
     done = run_job(tiny)
     assert done.returncode == 0, done.stderr
     assert leaks(tiny, done) == []

@@ -67,6 +67,19 @@ def test_no_row_is_lost(demo: Demo) -> None:
     assert demo.days[1]["rows"]["extracted"] == rows["consents_day2"]
 
 
+def test_named_sources_are_mapped_onto_the_same_tables_by_the_job_alone(warehouse: DuckDBWarehouse) -> None:
+    sources = yaml.safe_load((QUICKSTART / "job.yaml").read_text())["sources"]
+    assert {name: block["type"] for name, block in sources.items()} == {
+        "crm": "hubspot", "shop": "files", "web": "files", "preferences": "files",
+    }  # fmt: skip
+    customers = warehouse.sql("SELECT DISTINCT source FROM clean.customer")["source"].to_pylist()
+    linked = warehouse.sql("SELECT DISTINCT source FROM clean.link")["source"].to_pylist()
+    assert set(customers) == {"crm", "shop"}
+    assert set(linked) == {"crm", "shop", "web"}
+    for event in ("order_line", "product_viewed"):
+        assert warehouse.count(f"profile.event__{event}") > 100
+
+
 def test_every_planted_fault_is_in_quarantine_and_nothing_else(warehouse: DuckDBWarehouse) -> None:
     tables = {
         "shop_customers": "quarantine.shop__customers",
@@ -110,7 +123,7 @@ def test_whoever_is_no_member_has_a_reason(demo: Demo) -> None:
         assert sync["acknowledged"] == sync["adds"]
 
 
-def test_an_exclusive_group_takes_everybody_once(demo: Demo) -> None:
+def test_graceful_degradation_a_group_with_a_fallback_takes_everybody_once(demo: Demo) -> None:
     day = demo.days[0]
     group = ("champions", "at_risk", "loyal", "lapsed", "others")
     assert sum(day["segments"][name] for name in group) == day["profiles"]

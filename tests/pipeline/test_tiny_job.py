@@ -35,19 +35,19 @@ def test_everybody_who_allowed_it_arrives_and_nobody_else(tiny: TinyJob) -> None
     assert summary["syncs"]["adults"]["refused"] == {"denied": len(range(0, PEOPLE, 3))}
 
 
-def test_a_second_run_sends_nothing_and_calls_nobody(ran: TinyJob) -> None:
+def test_sync_a_second_run_sends_nothing_and_calls_nobody(ran: TinyJob) -> None:
     again = go(ran)["syncs"]["adults"]
     assert (again["adds"], again["updates"], again["removes"], again["api_calls"]) == (0, 0, 0, 0)
 
 
-def test_a_withdrawal_takes_exactly_that_person_out(ran: TinyJob) -> None:
+def test_opt_in_and_opt_out_a_withdrawal_takes_exactly_that_person_out(ran: TinyJob) -> None:
     ran.write_consents({7: "withdrawn"}, day=2)
     summary = go(ran)
     assert summary["syncs"]["adults"]["removes"] == 1
     assert members(ran) == {email(n) for n in range(PEOPLE) if n != 7}
 
 
-def test_nobody_without_a_record_of_consent_leaves(tiny: TinyJob) -> None:
+def test_explicit_consent_nobody_without_a_record_of_it_leaves(tiny: TinyJob) -> None:
     tiny.write_consents({0: "granted"})
     assert go(tiny)["syncs"]["adults"]["refused"] == {"no_record": PEOPLE - 1}
     assert members(tiny) == {email(0)}
@@ -74,7 +74,7 @@ def test_a_plan_calls_no_destination_and_names_what_a_run_would_send(tiny: TinyJ
     assert go(tiny)["syncs"]["adults"]["adds"] == PEOPLE
 
 
-def test_the_log_of_every_run_is_whole(ran: TinyJob) -> None:
+def test_audit_logs_of_every_run_are_whole(ran: TinyJob) -> None:
     go(ran)
     assert verify(ran.folder / "state" / "audit").ok
 
@@ -207,6 +207,50 @@ def test_the_audit_log_says_what_was_decided_in_numbers(ran: TinyJob) -> None:
     decided = [event for event in events if event["action"] == "egress.decide"]
     assert sum(event["counts"]["allow"] for event in decided) == PEOPLE
     assert {event["action"] for event in events} >= {"run.started", "consent.recorded", "egress.sent", "run.ended"}
+
+
+def test_audit_data_flows_every_event_names_who_acted_and_every_batch_its_purpose(ran: TinyJob) -> None:
+    lines = (ran.folder / "state" / "audit" / "000001.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert all(event["actor"].startswith("consentry@") for event in events)
+    read = {event["stream"] for event in events if event["action"] == "contract.applied"}
+    assert read == {"crm.people", "form.consents"}
+    batches = [event for event in events if event["action"] == "egress.decide"]
+    sent = [event["batch"] for event in events if event["action"] == "egress.sent"]
+    assert sent == [event["batch"] for event in batches]
+    assert all((event["purpose"], event["destination"]) == ("news", "store") for event in batches)
+
+
+def test_data_diffing_two_snapshots_of_a_source_are_told_as_added_changed_and_gone(ran: TinyJob) -> None:
+    ran.write_people(range(1, PEOPLE + 1))
+    ran.write_consents({PEOPLE: "granted"}, day=2)
+    people = ran.folder / "people.csv"
+    people.write_text(people.read_text().replace("CanaryBryn", "CanaryBrynn", 1))
+    found = pending(make_plan(load_job(ran.path)), Silent())["syncs"]["adults"]
+    assert (found["adds"], found["updates"], found["removes"]) == (1, 1, 1)
+    assert members(ran) == {email(n) for n in range(PEOPLE)}
+
+
+def test_imputation_is_seen_by_rules_where_the_contract_serves_it_and_by_no_destination(tiny: TinyJob) -> None:
+    tiny.spec["sources"]["crm"]["streams"]["people"]["map"]["years"] = "age"
+    tiny.spec["syncs"]["adults"]["fields"] = {"age": "age", "years": "years"}
+    tiny.policy["destinations"]["store"]["fields"] = {name: {"transform": "pass"} for name in ("age", "years")}
+    tiny.write()
+    gaps = {"dtype": "Int32", "nullable": True, "impute": {"method": "median"}}
+    columns = {"age": gaps, "years": {**gaps, "serve": "imputed"}}
+    contract = json.dumps({"name": "profile", "version": 1, "columns": columns})
+    (tiny.folder / "contracts" / "profile.yaml").write_text(contract)
+    for name, rule in (("adults", "years >= 18"), ("known", "age >= 18")):
+        text = f"segment: {name}\ndescription: t\npurpose: news\nrule: {rule}\n"
+        (tiny.folder / "segments" / f"{name}.yaml").write_text(text)
+    people = tiny.folder / "people.csv"
+    people.write_text(people.read_text().replace(",20,2026", ",,2026"))
+    summary = go(tiny)
+    assert summary["segments"] == {"adults": PEOPLE, "known": PEOPLE - 1}
+    (sent,) = (
+        one.fields for one in Audiences.read(tiny.members_file).effects if one.identifiers.get("email") == email(0)
+    )
+    assert sent == {"age": None, "years": None}
 
 
 def test_an_artefact_of_a_job_lies_in_its_state_folder_only(tiny: TinyJob) -> None:

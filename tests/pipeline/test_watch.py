@@ -93,6 +93,26 @@ def test_a_job_without_any_promise_cannot_be_watched(watched: TinyJob) -> None:
         interval(load_job(watched.path))
 
 
+@pytest.mark.parametrize(
+    ("promises", "every"),
+    [
+        (("1 hour",), timedelta(hours=1)),
+        (("1 day", "1 week"), timedelta(days=1)),
+        (("1 week",), timedelta(weeks=1)),
+        (("15 minutes", "1 day"), timedelta(minutes=15)),
+    ],
+)
+def test_hourly_daily_weekly_and_nightly_a_job_is_run_as_often_as_its_segments_promise(
+    watched: TinyJob, promises: tuple[str, ...], every: timedelta
+) -> None:
+    text = (watched.folder / "segments" / "adults.yaml").read_text()
+    for n, promise in enumerate(promises):
+        name = f"s{n}" if n else "adults"
+        one = text.replace("15 minutes", promise).replace("segment: adults", f"segment: {name}")
+        (watched.folder / "segments" / f"{name}.yaml").write_text(one)
+    assert interval(load_job(watched.path)) == every
+
+
 def test_watch_once_does_what_is_due_and_stops(watched: TinyJob) -> None:
     ran = CliRunner().invoke(app, ["watch", str(watched.path), "--once", "--output", "json"])
     assert json.loads(ran.stdout)["syncs"]["adults"]["adds"] == 20

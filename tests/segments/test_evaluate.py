@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,16 +16,19 @@ from pyroaring import BitMap
 
 from consentry.errors import StopRun
 from consentry.segments.bits import Bits
+from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
-from consentry.segments.evaluate import Evaluated
+from consentry.segments.evaluate import Evaluated, evaluate
 from consentry.segments.files import Segment
 from consentry.segments.groups import assign
 from consentry.segments.membership import make_tables, publish
 from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse
 from consentry.segments.person import Event, Person
+from consentry.segments.refresh import refresh
 from consentry.segments.segment import Place
 from consentry.warehouse import DuckDBWarehouse
+from tests.segments.conftest import rule_segments
 
 Write = Callable[[str], tuple[Segment, ...]]
 Decide = Callable[..., Evaluated]
@@ -247,6 +252,32 @@ def test_minimum_size_a_segment_below_it_is_flagged_and_still_published(
     assert found.notes == ("The segment 'grown' has 2 members; its minimum is 3.",)
     assert published() == {"grown": {"p0", "p1"}}
     assert decide(write(one("grown", "age >= 18", ", min_size: 2"))).undersized == frozenset()
+
+
+def test_15_minutes_are_many_times_what_a_hundredth_of_the_work_of_a_large_shop_may_take(
+    tmp_path: Path, warehouse: DuckDBWarehouse, now: datetime
+) -> None:
+    catalog = Catalog({"age": "integer"}, {"buy": {"value": "number"}, "view": {}})
+    rules = {f"s{n}": f"age >= {n} and count(buy, last {1 + n} days) > {n % 4}" for n in range(50)}
+    rules |= {
+        f"t{n}": f"sum(buy.value, last {30 + n} days) > {n} or count(view, last {1 + n} days) > 9" for n in range(50)
+    }
+    warehouse.sql("CREATE TABLE profile.person AS SELECT i::TEXT AS person_id, i % 80 AS age FROM range(20_000) t(i)")
+    for name, more in (("buy", ", (i % 97)::DOUBLE AS value"), ("view", "")):
+        at = f"TIMESTAMPTZ '{now.isoformat()}' - to_seconds((i * 7919) % 7_776_000)"
+        columns = f"((i * 31) % 20_000)::TEXT AS person_id, {at} AS occurred_at{more}"
+        warehouse.sql(f"CREATE TABLE profile.event__{name} AS SELECT {columns} FROM range(100_000) t(i) ORDER BY 1")
+    segments = rule_segments(rules, tmp_path, catalog)
+    begun = process_time()
+    full = evaluate(warehouse, segments, catalog, now=now, run_id="full")
+    evaluated = process_time()
+    later = now + timedelta(minutes=15)
+    found = refresh(warehouse, segments, catalog, now=later, run_id="later", touched=[str(n) for n in range(200)])
+    refreshed = process_time()
+    assert full.population == 20_000 and sum(full.members.values()) > 100_000
+    assert found.members != full.members
+    # A hundredth of 2,000,000 people and 20,000,000 events has a hundredth of 15 minutes.
+    assert max(evaluated - begun, refreshed - evaluated) < 9
 
 
 def test_an_empty_population_gives_empty_segments_and_a_note(write: Write, decide: Decide, populate: Populate) -> None:

@@ -69,7 +69,7 @@ def test_a_split_that_chance_does_not_explain_is_a_sample_ratio_mismatch(held: i
     assert (mismatch_p(1000, held, 0.1) < 0.001) == is_off
 
 
-def test_one_in_a_hundred_is_the_usual_minimum_and_a_stated_one_overrules_it(
+def test_minimum_size_is_one_in_a_hundred_unless_another_is_stated(
     write: Write, warehouse: DuckDBWarehouse, populate: Populate, now: datetime, catalog: Catalog
 ) -> None:
     populate(crowd(1000))
@@ -100,6 +100,21 @@ def test_anomalies_a_sudden_change_of_size_is_told_and_a_usual_one_is_not(
     populate(crowd(30))
     (found,) = decide(segments, at=now + timedelta(days=7), run_id="r7").findings
     assert (found.code, "usually has 101" in found.sentence) == ("anomaly", True)
+
+
+def test_anomalies_a_size_is_held_against_the_same_weekday(
+    write: Write, decide: Decide, populate: Populate, now: datetime
+) -> None:
+    segments = write(one("age >= 0"))
+
+    def told(day: int, size: int) -> list[str]:
+        populate(crowd(size))
+        return [found.code for found in decide(segments, at=now + timedelta(days=day), run_id=f"r{day}").findings]
+
+    for day in range(36):
+        told(day, 20 + day % 3 if day % 7 == 6 else 100 + day % 3)
+    assert told(41, 21) == []
+    assert told(42, 21) == ["anomaly"]
 
 
 def test_doing_a_run_again_leaves_one_line_of_history(
@@ -164,7 +179,7 @@ def test_overlap_segments_that_are_alike_come_with_advice() -> None:
     assert not any("far" in pair for pair in found)
 
 
-def test_segments_per_channel_above_ten_are_warned_of_and_above_fifteen_refused() -> None:
+def test_10_15_per_channel_above_ten_is_warned_of_and_above_fifteen_refused() -> None:
     found = crowded({"few": 10, "many": 11, "most": 15, "too_many": 16}, Limits())
     assert {name: is_error for name, (is_error, _) in found.items()} == {
         "many": False,

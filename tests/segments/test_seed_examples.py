@@ -9,8 +9,13 @@ import pytest
 
 from consentry.segments.catalog import Catalog
 from consentry.segments.check import check
+from consentry.segments.clock import Clock
+from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse
 from consentry.segments.person import Event, Person, Plain
+from consentry.segments.refresh import refresh
+from consentry.warehouse import DuckDBWarehouse
+from tests.segments.conftest import CATALOG, Decide, Populate, Write, members
 
 Who = Callable[..., set[str]]
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -98,6 +103,70 @@ def test_crossing_dimensions_high_income_frequent_buyers_on_mobile_in_the_evenin
 def test_counts_in_a_window_more_than_three_product_views_in_a_week(who: Who, person: Make) -> None:
     people = {"four": person(product_view=[DAY] * 4), "three": person(product_view=[DAY] * 3)}
     assert who("count(product_view, last 7 days) > 3", people) == {"four"}
+
+
+def test_and_or_not_in_between_and_thresholds_join_into_one_rule(who: Who, person: Make) -> None:
+    rule = "(age between 18 and 30 or country in ('DE', 'AT')) and not income < 20 and device not in ('tv')"
+    people = {
+        "young": person({"age": 30, "country": "US", "income": 20.0, "device": "mobile"}),
+        "german": person({"age": 31, "country": "DE", "income": 99.0, "device": "desktop"}),
+        "neither": person({"age": 31, "country": "US", "income": 99.0, "device": "mobile"}),
+        "poorer": person({"age": 18, "country": "AT", "income": 19.99, "device": "mobile"}),
+        "at_the_tv": person({"age": 18, "country": "AT", "income": 99.0, "device": "tv"}),
+    }
+    assert who(rule, people) == {"young", "german"}
+    assert who("count(login, last 7 days) >= 2 or income > 98", people | {"p": person(login=[DAY, DAY])}) == {
+        "german", "neither", "at_the_tv", "p",
+    }  # fmt: skip
+
+
+def test_third_purchase_flips_the_stage_with_the_very_event(
+    write: Write, populate: Populate, decide: Decide, warehouse: DuckDBWarehouse, person: Make, now: datetime
+) -> None:
+    segments = write("""\
+groups: [{name: stage, fallback: visitor}]
+segments:
+  - segment: loyal
+    description: Three purchases within 30 days
+    purpose: ads
+    rule: count(purchase, any 30 days) >= 3
+    group: {name: stage, priority: 1}
+  - {segment: buyer, description: t, purpose: ads, rule: count(purchase) >= 1, group: {name: stage, priority: 2}}
+  - {segment: visitor, description: t, purpose: ads}
+""")
+    populate({"p": person(purchase=[29 * DAY, DAY])})
+    decide(segments)
+    assert members(warehouse) == {"buyer": {"p"}}
+    populate({"p": person(purchase=[29 * DAY, DAY, timedelta(0)])})
+    refresh(warehouse, segments, CATALOG, now=now, run_id="event", touched=["p"])
+    assert members(warehouse) == {"loyal": {"p"}}
+    moves = warehouse.sql("SELECT from_segment, to_segment FROM segment.transition WHERE run_id = 'event'").to_pylist()
+    assert moves == [{"from_segment": "buyer", "to_segment": "loyal"}]
+
+
+def test_dynamic_names_are_worked_out_anew_with_each_event(
+    write: Write, populate: Populate, decide: Decide, warehouse: DuckDBWarehouse, person: Make, now: datetime
+) -> None:
+    segments = write("""\
+segments:
+  - {segment: browsing_active, description: t, purpose: ads, rule: "count(product_view, last 1 day) >= 2"}
+  - {segment: ready_to_buy, description: t, purpose: ads, rule: "count(add_to_cart, last 1 day) > count(purchase)"}
+""")
+    view, cart, bought = {"product_view": [HOUR]}, {"add_to_cart": [HOUR]}, {"purchase": [MINUTE]}
+    steps: list[tuple[dict[str, list[timedelta]], set[str]]] = [
+        (view, set()),
+        ({"product_view": [HOUR, MINUTE]}, {"browsing_active"}),
+        ({"product_view": [HOUR, MINUTE], **cart}, {"browsing_active", "ready_to_buy"}),
+        ({"product_view": [HOUR, MINUTE], **cart, **bought}, {"browsing_active"}),
+    ]
+    populate({"p": person()})
+    decide(segments)
+    for number, (events, names) in enumerate(steps):
+        someone = person(**events)
+        populate({"p": someone})
+        refresh(warehouse, segments, CATALOG, now=now, run_id=f"event {number}", touched=["p"])
+        assert set(members(warehouse)) == names
+        assert memberships(segments, someone, Clock(now, CATALOG.zone())) == names
 
 
 def test_third_purchase_within_30_days_makes_loyal_and_stays(who: Who, person: Make) -> None:

@@ -22,7 +22,7 @@ segments:
 YOUNG, GROWN, OLD = Person({"age": 20}, ()), Person({"age": 40}, ()), Person({"age": 60}, ())
 
 
-def test_who_meets_the_rule_later_does_not_enter_and_who_no_longer_does_stays(
+def test_static_or_dynamic_segments_who_meets_the_rule_later_does_not_enter_and_who_no_longer_does_stays(
     write: Write, populate: Populate, decide: Decide, warehouse: DuckDBWarehouse
 ) -> None:
     segments = write(STATIC)

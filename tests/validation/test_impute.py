@@ -112,7 +112,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Contract:
 
 @settings(max_examples=15, deadline=None)
 @given(rows=st.lists(ROW, max_size=20))
-def test_imputing_never_changes_an_observed_value(made: Contract, rows: list[tuple[Any, ...]]) -> None:
+def test_imputation_never_changes_an_observed_value(made: Contract, rows: list[tuple[Any, ...]]) -> None:
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     names = ("country", "age", "spend", "tier")
     data = people(**{name: list(values) for name, values in zip(names, columns, strict=True)})

@@ -46,7 +46,7 @@ def drafted(folder: Path, schema: Any) -> dict[str, Any] | None:
     return found
 
 
-def test_events_are_validated_against_a_json_schema_and_bad_rows_are_quarantined(
+def test_json_schema_validation_of_events_puts_bad_rows_in_quarantine(
     tmp_path: Path, warehouse: DuckDBWarehouse, land: Land
 ) -> None:
     content = drafted(tmp_path, PURCHASE) or {}
