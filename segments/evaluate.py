@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pyroaring import BitMap
 
-from consentry.segments import ast
+from consentry.segments import ast, holdout, membership, state, transitions, watch
 from consentry.segments.atoms import Population, open_population
 from consentry.segments.bits import Bits, roaring
 from consentry.segments.catalog import Catalog
@@ -17,16 +17,14 @@ from consentry.segments.clock import Clock
 from consentry.segments.edges import edges
 from consentry.segments.frozen import bits_of, freeze, frozen
 from consentry.segments.groups import assign
-from consentry.segments.holdout import Split, hold_out
+from consentry.segments.holdout import Split
 from consentry.segments.limits import Limits
-from consentry.segments.membership import make_tables, publish
 from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
 from consentry.segments.served import versions
-from consentry.segments.state import State, fingerprint, spelled, write_state
+from consentry.segments.state import State, fingerprint, spelled
 from consentry.segments.timers import Timers, write_timers
-from consentry.segments.transitions import note_groups
-from consentry.segments.watch import Finding, Input, Sizes, watch
+from consentry.segments.watch import Finding, Input, Sizes
 from consentry.warehouse import Warehouse
 
 STATED = Limits(min_share=0.0)
@@ -83,7 +81,8 @@ def evaluate(
     decide(segments, population)
     fixed = frozen(warehouse, segments)
     members = {name: roaring(bits) for name, bits in decided(segments, population, fixed).items()}
-    make_tables(warehouse)
+    for part in (membership, transitions, holdout, watch, state):
+        part.make_tables(warehouse)
     return finish(
         population,
         segments,
@@ -158,12 +157,12 @@ def finish(
     thresholds = spelled(population.thresholds)
     people = roaring(population.alive)
     with warehouse.transaction():
-        changes = publish(warehouse, members, now=now, run_id=run_id, before=before)
+        changes = membership.publish(warehouse, members, now=now, run_id=run_id, before=before)
         freeze(warehouse, segments, members, now=now)
-        note_groups(warehouse, segments)
-        holdouts = hold_out(warehouse, segments)
-        findings = watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
-        write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
+        transitions.note_groups(warehouse, segments)
+        holdouts = holdout.hold_out(warehouse, segments)
+        findings = watch.watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
+        state.write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
         write_timers(warehouse, timers)
     return Evaluated(
         members=sizes.members,

@@ -38,9 +38,13 @@ def is_held_out(person_id: str, holdout: Holdout) -> bool:
     return int(digest[:_DIGITS], 16) < _bound(holdout)
 
 
+def make_tables(warehouse: Warehouse) -> None:
+    """Make the table of who is held back where it is not there yet."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {HOLDOUT} (segment TEXT, person_id TEXT)")
+
+
 def hold_out(warehouse: Warehouse, segments: Sequence[Segment]) -> dict[str, Split]:
     """Write who is held back to segment.holdout, which syncs leave out; part of the transaction that publishes."""
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {HOLDOUT} (segment TEXT, person_id TEXT)")
     warehouse.sql(f"DELETE FROM {HOLDOUT}")
     return {segment.name: _split(warehouse, segment.name, segment.holdout) for segment in segments if segment.holdout}
 

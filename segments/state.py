@@ -54,9 +54,13 @@ def fingerprint(segments: Sequence[Segment], catalog: Catalog, served: Mapping[s
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
+def make_tables(warehouse: Warehouse) -> None:
+    """Make the table of the last evaluation where it is not there yet."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {STATE} ({_COLUMNS})")
+
+
 def write_state(warehouse: Warehouse, state: State, *, run_id: str) -> None:
     """Remember an evaluation in the place of the one before."""
-    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {STATE} ({_COLUMNS})")
     warehouse.sql(f"DELETE FROM {STATE}")
     warehouse.sql(
         f"INSERT INTO {STATE} VALUES ($run_id, $at, $definition, $thresholds, $figures, $people)",

@@ -98,7 +98,6 @@ def watch(
 
     stale: the inputs that are older than promised, each with a sentence. Doing it again for a run changes nothing.
     """
-    make_tables(warehouse)
     warehouse.sql(f"DELETE FROM {HISTORY} WHERE run_id = $run_id", run_id=run_id)
     past = _past(warehouse)
     reads = inputs_of(segments) if stale else {}
