@@ -21,7 +21,7 @@ from consentry.consent.instants import micros
 from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.mirror import mirror
-from consentry.consent.payload import GRANTED, LEAVING, Payloads
+from consentry.consent.payload import GRANTED, LEAVING, Payloads, without_imputed
 from consentry.consent.policy import SIGNALS, Destination, Policy
 from consentry.consent.present import Register, decide_now, registered
 from consentry.consent.rules import Answer, PurposeRule, TargetRule
@@ -63,11 +63,15 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A batch that may be sent, who was left out of it and why, and what the content of each row is called."""
+    """A batch that may be sent, who was left out of it and why, and what the content of each row is called.
+
+    imputed: the fields that leave with an imputed value for somebody.
+    """
 
     batch: Batch
     refused: tuple[tuple[str, str], ...]
     payload_hashes: Mapping[str, str]
+    imputed: frozenset[str] = frozenset()
 
 
 class Gate:
@@ -132,15 +136,13 @@ class Gate:
 
     def decide_profile(self, warehouse: Warehouse) -> Decided:
         """Decide who may be profiled: the target `profile` of ops.decision. Without a purpose for it, nobody."""
-        profiling = self.policy.file.profiling
-        purposes = [profiling.purpose] if profiling else []
-        return self._decide(warehouse, [self._rule_for(PROFILE, purposes, frozenset())])[PROFILE]
+        return self._decide(warehouse, [self._profile_rule()])[PROFILE]
 
     def payload_hashes(self, warehouse: Warehouse, target: Target, query: str) -> Iterator[pa.RecordBatch]:
         """Name the content that each row of a query would have at the target: batches (person_id, payload_hash).
 
-        query: yields rows like identity.golden's, with person_id; decide first. A person the target refuses is
-        hashed as if no identifier could leave.
+        query: yields rows like identity.golden's, with person_id, and perhaps imputed values beside them; decide
+        first. A person the target refuses is hashed as if no identifier could leave.
         """
         payloads = self._payloads(target)
         told = (
@@ -182,16 +184,19 @@ class Gate:
         For `add` and `change` everyone is decided again, now, from the ledger; whoever is refused is left out. A
         `remove` needs no consent and carries no field; it names people by what `known` has of them by person id,
         which is what the destination was sent, and the others by their golden rows. register: of these people and
-        perhaps others; read when it is not given.
+        perhaps others; read when it is not given. Imputed values beside a row (`consent.payload.imputed`) leave where
+        the observed one is missing, for those who may be profiled now.
         """
         self.admit(target)
         payloads = self._payloads(target)
         answers = {str(one["person_id"]): Answer("allow", frozenset(target.identifiers)) for one in people}
         granted: dict[str, list[str]] = {}
+        guessed: dict[str, frozenset[str]] = {}
         if operation != "remove":
             register = register or self.register(warehouse, _ids(people))
             answers = self._decide_now(register, self._rule(target), people)
             granted = self._granted(register, target, people)
+            people, guessed = self._profiled(register, payloads, people)
         rows, refused = [], []
         for one in people:
             person, answer = str(one["person_id"]), answers[str(one["person_id"])]
@@ -205,8 +210,9 @@ class Gate:
                 rows.append(row)
         hashes = {row.person_id: payloads.hash(row) for row in rows}
         batch = Batch(batch_id, target.destination, target.audience, target.purpose, operation, tuple(rows))
+        imputed = frozenset(name for row in rows for name in guessed.get(row.person_id, ()))
         sealed = replace(batch, seal=batch.digest(self._seal_key))
-        return Sealed(sealed, tuple(refused), MappingProxyType(hashes))
+        return Sealed(sealed, tuple(refused), MappingProxyType(hashes), imputed)
 
     def answers(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
         """Decide for some people at this moment, from the ledger itself, without making a batch; by person id."""
@@ -239,6 +245,22 @@ class Gate:
                 if answer.allow:
                     found.setdefault(person, []).append(signal)
         return found
+
+    def _profiled(
+        self, register: Register, payloads: Payloads, people: People
+    ) -> tuple[People, dict[str, frozenset[str]]]:
+        """Take the imputed values of everybody who may not be profiled now: a guess about somebody is profiling.
+
+        Returns the people, and the fields that are imputed, by person id, of those who have any.
+        """
+        guessed = {str(one["person_id"]): fields for one in people if (fields := payloads.imputed(one))}
+        if not guessed:
+            return people, {}
+        concerned = [one for one in people if str(one["person_id"]) in guessed]
+        answers = self._decide_now(register, self._profile_rule(), concerned)
+        allowed = {person: fields for person, fields in guessed.items() if answers[person].allow}
+        refused = guessed.keys() - allowed.keys()
+        return [without_imputed(one) if str(one["person_id"]) in refused else one for one in people], allowed
 
     def _signals(self, target: Target) -> dict[str, TargetRule]:
         """Return the rule of each consent signal: an effective grant for every purpose, whatever its basis."""
@@ -280,6 +302,10 @@ class Gate:
         destination = self.policy.destinations[target.destination]
         rule = self._rule_for(target.name, destination.purposes_all_of, frozenset(target.identifiers))
         return replace(rule, child_directed=destination.child_directed)
+
+    def _profile_rule(self) -> TargetRule:
+        profiling = self.policy.file.profiling
+        return self._rule_for(PROFILE, [profiling.purpose] if profiling else [], frozenset())
 
     def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
         return target_rule(self.policy, name, purposes, kinds, as_of=self._now())

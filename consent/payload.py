@@ -20,7 +20,19 @@ from consentry.model.batch import Operation, Row, Value, payload_hash
 LEAVING = "consentry_identifiers"
 # Beside them too: the consent signals that are granted, with commas.
 GRANTED = "consentry_granted"
+# Before the name of a column, beside it: what the profile imputes where the observed value is missing.
+_IMPUTED = "consentry_imputed_"
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
+
+
+def imputed(column: str) -> str:
+    """Name the column that has the imputed values of a column of golden records."""
+    return _IMPUTED + column
+
+
+def without_imputed(one: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return a golden row with its observed values alone."""
+    return {name: value for name, value in one.items() if not name.startswith(_IMPUTED)}
 
 
 class Asked(Protocol):
@@ -80,6 +92,14 @@ class Payloads:
         remote_id = one.get("remote_id")
         return None if remote_id is None else str(remote_id)
 
+    def imputed(self, one: Mapping[str, Value]) -> frozenset[str]:
+        """Return the destination's names of the fields of a golden row whose value is an imputed one."""
+        return frozenset(
+            remote
+            for remote, (column, _) in self._fields.items()
+            if one.get(column) is None and one.get(imputed(column)) is not None
+        )
+
     def hash(self, row: Row) -> str:
         """Name the content of a row, for comparison with what was acknowledged."""
         return payload_hash(self._hash_key, row, self._mapping)
@@ -113,7 +133,7 @@ class Payloads:
 
     def _values(self, one: Mapping[str, Value]) -> dict[str, Value]:
         return {
-            remote: leave(rule, one.get(column), self._key(column), self._version, partial(self._sealed, column))
+            remote: leave(rule, _value(one, column), self._key(column), self._version, partial(self._sealed, column))
             for remote, (column, rule) in self._fields.items()
         }
 
@@ -123,3 +143,8 @@ class Payloads:
     def _key(self, field: str) -> bytes:
         destination, purpose = self._place
         return self._keyring.key(destination, field, purpose)
+
+
+def _value(one: Mapping[str, Value], column: str) -> Value:
+    observed = one.get(column)
+    return one.get(imputed(column)) if observed is None else observed

@@ -120,11 +120,20 @@ def left_out(warehouse: Warehouse, purposes: Iterable[str]) -> tuple[str, dict[s
     return query, {"left_out": sorted(_told_apart(warehouse, purposes)) or [""]}
 
 
-def _told_apart(warehouse: Warehouse, purposes: Iterable[str]) -> set[str]:
+def told_apart(warehouse: Warehouse) -> frozenset[str]:
+    """Return the purposes that linking told apart when golden records were made last; none where it tells none."""
     if not warehouse.has(STRICT):
-        return set()
-    names = set(warehouse.sql(f"SELECT purpose FROM {STRICT}")["purpose"].to_pylist())
-    return _among(names, purposes)
+        return frozenset()
+    return frozenset(warehouse.sql(f"SELECT purpose FROM {STRICT}")["purpose"].to_pylist())
+
+
+def same_view(told: Collection[str], purposes: Iterable[str], others: Iterable[str]) -> bool:
+    """Tell whether two uses see the same golden records whatever the data says. told: as `told_apart` returns them."""
+    return _among(told, purposes) == _among(told, others)
+
+
+def _told_apart(warehouse: Warehouse, purposes: Iterable[str]) -> set[str]:
+    return _among(told_apart(warehouse), purposes)
 
 
 def _among(names: Collection[str], purposes: Iterable[str]) -> set[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from consentry.consent.gate import Gate
 from consentry.delivery.config import Sync
-from consentry.delivery.payloads import fingerprints, golden_of, version
+from consentry.delivery.golden import golden_of
+from consentry.delivery.payloads import fingerprints, version
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 
@@ -56,7 +57,7 @@ def _stage_desired(warehouse: Warehouse, gate: Gate, sync: Sync) -> None:
         segment=sync.segment,
     )
     signals = bool(gate.policy.destinations[sync.destination].signals)
-    found = fingerprints(warehouse, golden=golden_of(warehouse, gate, sync.target()), signals=signals)
+    found = fingerprints(golden_of(warehouse, gate, sync.target()), signals=signals)
     warehouse.sql(
         "INSERT INTO delivery.desired SELECT f.person_id, f.fingerprint"
         f" FROM ({found}) f JOIN delivery.member m ON m.person_id = f.person_id"

@@ -9,18 +9,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from consentry.consent.gate import Gate, Target
-from consentry.identity.golden_for import golden_rows
+from consentry.delivery.golden import Golden, golden_of
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
 from consentry.warehouse.protocol import Param
 
 HASHED = pa.schema([("person_id", pa.string()), ("payload_hash", pa.string())])
-
-
-def golden_of(warehouse: Warehouse, gate: Gate, target: Target) -> str:
-    """Return the relation of golden records for what the destination of a target serves."""
-    return golden_rows(warehouse, gate.policy.destinations[target.destination].purposes_all_of)
 
 
 def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) -> int:
@@ -36,7 +31,7 @@ def refresh(warehouse: Warehouse, gate: Gate, target: Target, *, people: str) ->
     )
     stale = warehouse.count("delivery.stale")
     if stale:
-        golden = golden_of(warehouse, gate, target)
+        golden = golden_of(warehouse, gate, target).relation
         query = f"SELECT g.* FROM {golden} g JOIN delivery.stale s ON s.person_id = g.person_id"
         hashes = (batch.select(HASHED.names).cast(HASHED) for batch in gate.payload_hashes(warehouse, target, query))
         warehouse.write("delivery.hashed", hashes, schema=HASHED)
@@ -85,14 +80,14 @@ def version(gate: Gate, target: Target) -> str:
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprints(warehouse: Warehouse, *, golden: str, signals: bool) -> str:
+def fingerprints(golden: Golden, *, signals: bool) -> str:
     """Return the query for `person_id` and `fingerprint` of everybody whom `$target` may have, under `$version`.
 
     A fingerprint names the golden record, the decision and the signals that a payload is made from, in 64 bits that
     stay in the restricted zone: they say "look again", and are never compared across zones.
-    golden: the relation of golden records. signals: whether the destination is told any, which costs a join.
+    signals: whether the destination is told any, which costs a join.
     """
-    columns = ", ".join(quoted(name) for name in warehouse.columns("identity.golden"))
+    columns = ", ".join(quoted(name) for name in golden.columns)
     # The consent signals of a sync are decided as targets `<sync>/<signal>`.
     granted = (
         " LEFT JOIN (SELECT person_id, string_agg(target, ',' ORDER BY target) AS granted FROM ops.decision"
@@ -100,7 +95,7 @@ def fingerprints(warehouse: Warehouse, *, golden: str, signals: bool) -> str:
     )
     # Materialised, because the planner would take every column of everybody through the joins, and hash them after.
     return (
-        f"WITH g AS MATERIALIZED (SELECT person_id, hash({columns}) AS content FROM {golden})"
+        f"WITH g AS MATERIALIZED (SELECT person_id, hash({columns}) AS content FROM {golden.relation})"
         " SELECT g.person_id, hash(d.decided, g.content) AS fingerprint FROM g JOIN ("
         f"SELECT d.person_id, hash($version, d.identifiers{', o.granted' if signals else ''}) AS decided"
         f" FROM ops.decision d{granted if signals else ''}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from consentry.delivery.golden import Golden
 from consentry.model.names import quoted
 from consentry.warehouse import Warehouse
 from consentry.warehouse.people import PERSON
@@ -18,7 +19,7 @@ _OURS = ("_payload_hash", "_held")
 class Person:
     """One person who is due: the golden record as the gate takes it, and what the ledger says.
 
-    row: person_id, remote_id, and the columns of identity.golden, all None for a person who is gone.
+    row: person_id, remote_id, and the columns of the golden records, all None for a person who is gone.
     held: whether the person is in the audience, or perhaps is.
     """
 
@@ -35,20 +36,20 @@ def people_to_send(
     operation: str,
     cause: str,
     *,
-    golden: str,
+    golden: Golden,
     size: int,
     only: Sequence[str] | None = None,
 ) -> Iterator[list[Person]]:
     """Yield the people of `delivery.todo` for one operation and cause, `size` at a time.
 
-    golden: the relation of golden records. only: of these people, when not all.
+    only: of these people, when not all.
     """
-    columns = [f"g.{quoted(name)}" for name in warehouse.columns("identity.golden") if name != "person_id"]
+    columns = [f"g.{quoted(name)}" for name in golden.columns if name != "person_id"]
     chosen = "" if only is None else f" AND t.person_id IN (SELECT unnest($only::{PERSON}[]))"
     query = (
         f"SELECT {', '.join(['t.person_id', 't.remote_id', *columns])},"
         " replace(CAST(t.payload_hash AS TEXT), '-', '') AS _payload_hash, t.held AS _held"
-        f" FROM delivery.todo t LEFT JOIN {golden} g ON g.person_id = t.person_id"
+        f" FROM delivery.todo t LEFT JOIN {golden.relation} g ON g.person_id = t.person_id"
         f" WHERE t.sync = $sync AND t.operation = $operation AND t.cause = $cause{chosen}"
     )
     params: dict[str, object] = {"sync": sync, "operation": operation, "cause": cause}

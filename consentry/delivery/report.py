@@ -60,10 +60,16 @@ def withheld(audit: AuditLog, gate: Gate, sync: Sync, code: str, *, least: int, 
 
 
 def _fields(sealed: Sealed) -> dict[str, Json]:
-    """Name the fields that leave: what became of each under the policy is in the policy."""
+    """Name the fields that leave, and those that do with an imputed value for somebody.
+
+    What became of each under the policy is in the policy.
+    """
     identifiers = {name for row in sealed.batch.rows for name in row.identifiers}
     fields = {name for row in sealed.batch.rows for name in row.fields}
-    return {"identifiers": [*sorted(identifiers)], "passed": [*sorted(fields)]}
+    told: dict[str, Json] = {"identifiers": [*sorted(identifiers)], "passed": [*sorted(fields)]}
+    if sealed.imputed:
+        told["imputed"] = [*sorted(sealed.imputed)]
+    return told
 
 
 def answered(audit: AuditLog, sync: Sync, sealed: Sealed, answer: Answer, *, run_id: str, halved: bool) -> None:

@@ -16,10 +16,11 @@ from consentry.delivery.diff import Difference, difference
 from consentry.delivery.exchange import Answer, Call, exchange, notes
 from consentry.delivery.follow import follow
 from consentry.delivery.former import take_out_former, under_what
+from consentry.delivery.golden import golden_of
 from consentry.delivery.guards import check_guards
 from consentry.delivery.identities import Seals
 from consentry.delivery.ladder import take_out
-from consentry.delivery.payloads import golden_of, remember_sent
+from consentry.delivery.payloads import remember_sent
 from consentry.delivery.people import FETCH_ROWS, Person, people_to_send
 from consentry.delivery.settle import settle
 from consentry.errors import DestinationFailed, RetryLater

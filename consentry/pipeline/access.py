@@ -6,12 +6,14 @@ written to a file of mode 0600 or to standard output; the audit log keeps that i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from consentry.consent.ledger import Ledger
 from consentry.consent.normal import identifying
 from consentry.consent.subjects import Keyed
+from consentry.delivery.golden import SERVED, imputed_columns
 from consentry.errors import ConfigError
 from consentry.model.names import quoted_table
 from consentry.pipeline.job import instant
@@ -97,9 +99,16 @@ def _disclosures(loaded: Loaded, warehouse: DuckDBWarehouse, person: str) -> lis
                 "transfer": allowed.transfer.mechanism,
                 "purpose": sync.purpose,
                 "data": [*sync.identifiers, *sync.fields.values()],
+                "imputed": _imputed(warehouse, imputed_columns(warehouse, loaded.policy, sync.target()), person),
             }
         told.append(row)
     return told
+
+
+def _imputed(warehouse: DuckDBWarehouse, columns: Sequence[str], person: str) -> list[str]:
+    """Return which of some columns have an imputed value for a person, as of the last run."""
+    found = warehouse.sql(f"SELECT * FROM {SERVED} WHERE person_id = $person", person=person) if columns else None
+    return [name for name in columns if found and found[name][0].as_py() is not None]
 
 
 def _purposes(loaded: Loaded) -> dict[str, Any]:

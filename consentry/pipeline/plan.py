@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.stages import STAGES, Stage
+from consentry.pipeline.uses import imputed_fields
 from consentry.segments.spell import spell
 
 
@@ -75,6 +76,8 @@ def _sync_details(plan: Plan, name: str) -> Iterator[str]:
     yield f"segment {sync.segment} to audience {sync.audience!r} of {sync.destination}, mode {sync.mode}"
     yield f"purpose {sync.purpose}"
     yield f"identifiers {', '.join(sync.identifiers)}; fields {', '.join(sync.fields) or 'none'}"
+    if guessed := imputed_fields(plan.loaded, name):
+        yield f"imputed where nothing was observed: {', '.join(guessed)}"
     limits = {"max_creates": guards.max_creates, "max_deletes": guards.max_deletes}
     listed = [f"{key} {value:,}" for key, value in limits.items() if value is not None]
     yield "guards: " + ", ".join([*listed, f"max_delete_pct {guards.max_delete_pct:g}"])

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from consentry.consent.tokens import tokens
+from consentry.delivery.golden import SERVED
 from consentry.errors import StopRun
 from consentry.identity.golden_for import golden_rows, left_out
 from consentry.model.names import quoted
@@ -34,6 +35,7 @@ def build_profile(context: Context) -> dict[str, Any]:
     checked = _checked(context)
     imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
     _write_people(context)
+    _write_served(context)
     number_profile(warehouse)
     for event in context.loaded.job.events:
         _write_events(context, event)
@@ -97,6 +99,24 @@ def _write_people(context: Context) -> None:
         " JOIN ops.decision d ON d.person_id = g.person_id AND d.target = 'profile' AND d.allow"
     )
     _write_tokens(context)
+
+
+def _write_served(context: Context) -> None:
+    """Write what destinations get where a value is missing: what the contract serves imputed, of who has a profile."""
+    warehouse, served = context.warehouse, served_columns(context.loaded.profile)
+    golden = warehouse.columns("identity.golden")
+    names = [name for name, how in served.items() if how == "imputed" and name in golden]
+    if not names:
+        warehouse.drop(SERVED)
+        return
+    filled = {name: f"g.{quoted(f'{name}__imputed')}" for name in names}
+    # In the type of the observed value, which is what the policy's transforms and the destination know.
+    values = ", ".join(f"TRY_CAST({value} AS {golden[name]}) AS {quoted(name)}" for name, value in filled.items())
+    warehouse.sql(
+        f"CREATE OR REPLACE TABLE {SERVED} AS SELECT CAST(g.person_id AS {PERSON}) AS person_id, {values}"
+        f" FROM {IMPUTED} g SEMI JOIN profile.person p ON p.person_id = g.person_id"
+        f" WHERE {' OR '.join(f'{value} IS NOT NULL' for value in filled.values())}"
+    )
 
 
 def _write_tokens(context: Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from consentry.audit import verify
 from consentry.errors import Blocked, ConfigError, ConsentryError
+from consentry.pipeline.access import access
+from consentry.pipeline.explain import explain_plan
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
@@ -25,6 +28,11 @@ def go(job: TinyJob, *allow: str) -> dict[str, Any]:
 
 def members(job: TinyJob) -> set[str]:
     return Audiences.read(job.members_file).values("adults", "email")
+
+
+def sent_last(job: TinyJob, number: int) -> Mapping[str, object]:
+    told = [one for one in Audiences.read(job.members_file).effects if one.identifiers.get("email") == email(number)]
+    return told[-1].fields
 
 
 def test_everybody_who_allowed_it_arrives_and_nobody_else(tiny: TinyJob) -> None:
@@ -231,12 +239,14 @@ def test_data_diffing_two_snapshots_of_a_source_are_told_as_added_changed_and_go
     assert members(ran) == {email(n) for n in range(PEOPLE)}
 
 
-def test_imputation_is_seen_by_rules_where_the_contract_serves_it_and_by_no_destination(tiny: TinyJob) -> None:
+def test_imputation_is_seen_by_rules_and_destinations_where_the_contract_serves_it_and_nowhere_else(
+    tiny: TinyJob,
+) -> None:
     tiny.spec["sources"]["crm"]["streams"]["people"]["map"]["years"] = "age"
     tiny.spec["syncs"]["adults"]["fields"] = {"age": "age", "years": "years"}
     tiny.policy["destinations"]["store"]["fields"] = {name: {"transform": "pass"} for name in ("age", "years")}
     tiny.write()
-    gaps = {"dtype": "Int32", "nullable": True, "impute": {"method": "median"}}
+    gaps = {"dtype": "Int32", "nullable": True, "impute": {"method": "constant", "value": 40}}
     columns = {"age": gaps, "years": {**gaps, "serve": "imputed"}}
     contract = json.dumps({"name": "profile", "version": 1, "columns": columns})
     (tiny.folder / "contracts" / "profile.yaml").write_text(contract)
@@ -244,13 +254,19 @@ def test_imputation_is_seen_by_rules_where_the_contract_serves_it_and_by_no_dest
         text = f"segment: {name}\ndescription: t\npurpose: news\nrule: {rule}\n"
         (tiny.folder / "segments" / f"{name}.yaml").write_text(text)
     people = tiny.folder / "people.csv"
-    people.write_text(people.read_text().replace(",20,2026", ",,2026"))
+    people.write_text(people.read_text().replace(",20,2026", ",,2026").replace(",21,2026", ",,2026"))
     summary = go(tiny)
-    assert summary["segments"] == {"adults": PEOPLE, "known": PEOPLE - 1}
-    (sent,) = (
-        one.fields for one in Audiences.read(tiny.members_file).effects if one.identifiers.get("email") == email(0)
-    )
-    assert sent == {"age": None, "years": None}
+    assert summary["segments"] == {"adults": PEOPLE, "known": PEOPLE - 2}
+    assert sent_last(tiny, 0) == sent_last(tiny, 1) == {"age": None, "years": 40}
+    assert sent_last(tiny, 2) == {"age": 22, "years": 22}
+    (person,) = access(load_job(tiny.path), "email", email(0), None)["people"]
+    assert [one["imputed"] for one in person["disclosures"]] == [["years"]]
+    sentences = explain_plan(make_plan(load_job(tiny.path)))["sentences"]
+    assert [one.strip() for one in sentences if "imputed" in one] == ["imputed where nothing was observed: years"]
+    people.write_text(people.read_text().replace(",,2026", ",18,2026", 1))
+    again = go(tiny)["syncs"]["adults"]
+    assert (again["adds"], again["updates"], again["removes"]) == (0, 1, 0)
+    assert sent_last(tiny, 0) == {"age": 18, "years": 18}
 
 
 def test_an_artefact_of_a_job_lies_in_its_state_folder_only(tiny: TinyJob) -> None:
