@@ -214,10 +214,13 @@ class Gate:
         sealed = replace(batch, seal=batch.digest(self._seal_key))
         return Sealed(sealed, tuple(refused), MappingProxyType(hashes), imputed)
 
-    def answers(self, warehouse: Warehouse, target: Target, people: People) -> dict[str, Answer]:
-        """Decide for some people at this moment, from the ledger itself, without making a batch; by person id."""
+    def answers(self, register: Register, target: Target, people: People) -> dict[str, Answer]:
+        """Decide for some people at this moment, from the ledger itself, without making a batch; by person id.
+
+        register: of these people and perhaps others.
+        """
         self.admit(target)
-        return self._decide_now(self.register(warehouse, _ids(people)), self._rule(target), people)
+        return self._decide_now(register, self._rule(target), people)
 
     def verify(self, batch: Batch) -> None:
         """Raise Blocked unless this gate made the batch, and made it just as it is."""

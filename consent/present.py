@@ -20,10 +20,11 @@ from consentry.store import Store
 from consentry.warehouse import Warehouse
 
 _ASKED = "SEMI JOIN (SELECT unnest($people) AS person_id) USING (person_id)"
-_QUERY = (
-    f"SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list FROM {SUBJECTS} {_ASKED}"
+# Both with their person_id; what is asked about some people only is joined to them.
+SUBJECT_ROWS = (
+    f"SELECT person_id, identifier_type, identifier, identifier_hmac, served, shared_by, list FROM {SUBJECTS}"
 )
-_FACTS = f"SELECT person_id, regime, minor FROM {FACTS} {_ASKED}"
+FACT_ROWS = f"SELECT person_id, regime, minor FROM {FACTS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Register:
 
 def registered(warehouse: Warehouse, people: Sequence[str]) -> Register:
     """Read about some people what no word of theirs changes; it may be used until identities are resolved again."""
-    rows = warehouse.sql(_QUERY, people=list(people)).to_pylist()
-    found = warehouse.sql(_FACTS, people=list(people)).to_pylist()
+    rows = warehouse.sql(f"{SUBJECT_ROWS} {_ASKED}", people=list(people)).to_pylist()
+    found = warehouse.sql(f"{FACT_ROWS} {_ASKED}", people=list(people)).to_pylist()
     facts = {row["person_id"]: Facts(row["regime"], row["minor"]) for row in found}
     return Register(_grouped(rows, "person_id"), facts)
 

@@ -9,7 +9,6 @@ Every message is signed (`consentry.consent.signature`); one that is not changes
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -24,10 +23,11 @@ from starlette.routing import Route
 from consentry.consent.ledger import Row
 from consentry.consent.signals.read import KINDS, read_signal
 from consentry.consent.signals.rows import SignalBlock
-from consentry.consent.signature import HEADER, LEAST_SECRET, is_signed
-from consentry.errors import ConsentryError, StopRun
+from consentry.consent.signature import HEADER, is_signed
+from consentry.errors import ConsentryError
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.privacy import ledger_of
+from consentry.pipeline.shared_secret import shared_secret
 
 MAX_BODY = 1_000_000
 MAX_EVENTS = 1_000
@@ -38,10 +38,7 @@ def listener(loaded: Loaded, *, variable: str) -> Starlette:
 
     Raises StopRun when there is no secret, or one that can be guessed.
     """
-    secret = os.environ.get(variable, "").strip().encode()
-    if len(secret) < LEAST_SECRET or len(set(secret)) < 8:
-        message = f"The environment variable {variable} holds no secret of {LEAST_SECRET} characters or more. Set one."
-        raise StopRun(message, code="weak_key")
+    secret = shared_secret(variable)
     # What keys there are shows now, and not with the first message.
     with ledger_of(loaded):
         pass

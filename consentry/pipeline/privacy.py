@@ -139,7 +139,8 @@ def explain(
         ).to_pylist()
         if not people:
             raise ConfigError("Nobody has this identifier, as of the job's last run.")
-        answers = gate.answers(warehouse, target, people)
+        register = gate.register(warehouse, [str(one["person_id"]) for one in people])
+        answers = gate.answers(register, target, people)
         events = ledger.history(kind, value, region=region)
     destination = loaded.policy.destinations[target.destination]
     return {
