@@ -1,18 +1,22 @@
-"""segment: read, try, preview and compare the segments of a job."""
+"""segment: read, try, preview, compare and serve the segments of a job."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvicorn
 
 from consentry.cli.inspecting import JobArgument
 from consentry.cli.output import Output, OutputOption, console, emit, table
 from consentry.pipeline import segmenting
 from consentry.pipeline.load import load_job
+from consentry.pipeline.lookup import Lookup
+from consentry.pipeline.serving import lookup_server
 from consentry.segments.format import format_rule
 from consentry.segments.parse import parse
 from consentry.segments.report import write_report
@@ -135,6 +139,22 @@ def report_command(
     page = segmenting.report_of(load_job(job))
     write_report(page, out)
     emit(output, {"file": str(out)}, lambda: console.print(f"Wrote {out}.", style="green", markup=False))
+
+
+@app.command("serve")
+def serve_command(
+    job: JobArgument,
+    host: Annotated[str, typer.Option(help="Where to listen; put TLS before anything but this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.")] = 8742,
+    secret: Annotated[
+        str, typer.Option("--secret-variable", help="The environment variable with the secret of whoever asks.")
+    ] = "CONSENTRY_LOOKUP_SECRET",
+) -> None:
+    """Answer over HTTP whether a sync may know one person as a member, as last published and as consent stands now."""
+    with closing(Lookup(load_job(job))) as lookup:
+        served = lookup_server(lookup, variable=secret)
+        console.print(f"Answering on http://{host}:{port}/people/; Ctrl-C ends it.", highlight=False)
+        uvicorn.run(served, host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
 
 # Rows are plain JSON.
