@@ -34,12 +34,14 @@ STATED = Limits(min_share=0.0)
 class Evaluated:
     """What a run of the segments found.
 
+    definition: the fingerprint of the segments and the catalogue that were evaluated.
     members, entered, left: people per segment; `left` also names segments that are no longer defined.
     thresholds: the value of each percentile, as the rule spells it. figures: what each score knows of
     the population (cut points, ranges). findings: segments that are too small, stale or of
     an unusual size. holdouts: how many members are held back. notes: sentences for a person to read.
     """
 
+    definition: str
     members: Mapping[str, int]
     population: int
     entered: Mapping[str, int]
@@ -165,6 +167,7 @@ def finish(
         state.write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
         write_timers(warehouse, timers)
     return Evaluated(
+        definition=definition,
         members=sizes.members,
         population=sizes.population,
         entered=changes.entered,

@@ -1,6 +1,7 @@
 """The audit log: what was decided, in an order that nobody can alter unseen."""
 
 from consentry.audit.log import AuditLog, Json
+from consentry.audit.read import events_of
 from consentry.audit.verify import Verdict, verify
 
-__all__ = ["AuditLog", "Json", "Verdict", "verify"]
+__all__ = ["AuditLog", "Json", "Verdict", "events_of", "verify"]

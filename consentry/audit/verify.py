@@ -7,11 +7,11 @@ log (`expect`), lines cut off at the end leave no trace.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from consentry.audit.log import GENESIS, Json, canonical, line_hash
+from consentry.audit.read import lines
 
 OK, TAMPERED, GAP, UNREADABLE = 0, 2, 3, 5
 
@@ -41,11 +41,11 @@ def verify(folder: Path, *, expect: tuple[int, str] | None = None) -> Verdict:
     if not sorted(folder.glob("[0-9]*.jsonl")):
         return Verdict(UNREADABLE, f"There is no audit log in {folder}.", 0, GENESIS)
     previous, number, seen_expected = GENESIS, 0, expect is None or expect == (0, GENESIS)
-    lines = _lines(folder)
+    unread = lines(folder)
     try:
-        for line in lines:
+        for line in unread:
             fault = _fault(line, number, previous)
-            if fault and fault[0] == GAP and any(_seq(later) == number for later in lines):
+            if fault and fault[0] == GAP and any(_seq(later) == number for later in unread):
                 fault = TAMPERED, "the lines stand in another order than they were written."
             if fault:
                 return Verdict(fault[0], f"Event {number}: {fault[1]}", number, previous, number)
@@ -61,13 +61,6 @@ def verify(folder: Path, *, expect: tuple[int, str] | None = None) -> Verdict:
         sentence = f"The log ends after {number} events; {expect[0]} were noted earlier. Its end was cut off."
         return Verdict(GAP, sentence, number, previous, number)
     return Verdict(OK, f"The log is whole: {number} events.", number, previous)
-
-
-def _lines(folder: Path) -> Iterator[bytes]:
-    for path in sorted(folder.glob("[0-9]*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                yield line.removesuffix(b"\n")
 
 
 def _spelling(event: dict[str, Json]) -> bytes | None:

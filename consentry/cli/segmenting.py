@@ -13,7 +13,8 @@ import uvicorn
 
 from consentry.cli.inspecting import JobArgument
 from consentry.cli.output import Output, OutputOption, console, emit, table
-from consentry.pipeline import segmenting
+from consentry.errors import ConfigError
+from consentry.pipeline import reasons, segmenting
 from consentry.pipeline.load import load_job
 from consentry.pipeline.lookup import Lookup
 from consentry.pipeline.serving import lookup_server
@@ -23,6 +24,9 @@ from consentry.segments.report import write_report
 from consentry.segments.tree import to_tree
 
 app = typer.Typer(help="Read, try, preview and compare the segments of a job.", no_args_is_help=True)
+AtOption = Annotated[
+    str | None, typer.Option(help="As of this day (its end) or instant, ISO 8601 with zone.", show_default=False)
+]
 SegmentOption = Annotated[str | None, typer.Option("--segment", help="Of this segment only.")]
 
 
@@ -69,11 +73,24 @@ def preview_command(job: JobArgument, only: SegmentOption = None, output: Output
 def explain_command(
     job: JobArgument,
     person: Annotated[str, typer.Argument(help="A person id.", show_default=False)],
+    at: AtOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say for every segment whether a person is in it, and which condition decides. It shows personal values."""
-    found = segmenting.explain_member(load_job(job), person)
-    emit(output, {"person_id": person, "segments": found}, lambda: _show_reasons(found))
+    """Say for every segment whether a person is in it, and which condition decides. It shows personal values.
+
+    With --at: whether they were in it then, since when and by which run, and what its conditions come to as of then.
+    Attributes are those of now, and what disagrees with them is told.
+    """
+    loaded = load_job(job)
+    if at is None:
+        found = reasons.explain_member(loaded, person)
+        emit(output, {"person_id": person, "segments": found}, lambda: _show_reasons(found))
+        return
+    instant = reasons.instant_asked(at, loaded.catalog.zone())
+    if instant is None:
+        raise ConfigError("--at is a day, such as 2026-01-31, or an instant with a zone, such as 2026-01-31T12:00:00Z.")
+    told = reasons.explain_past(loaded, person, instant)
+    emit(output, told, lambda: _show_past(told))
 
 
 @app.command("overlap")
@@ -178,11 +195,28 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).replace("[", "\\[")
 
 
+def _show_past(told: dict[str, Any]) -> None:
+    evaluation = told["evaluation"]
+    lines = [f"As of the evaluation of {evaluation['at']}, run {evaluation['run_id']}.", *told["notes"]]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    _show_reasons(told["segments"])
+
+
 def _show_reasons(found: list[dict[str, Any]]) -> None:
     for item in found:
-        mark = "in" if item["member"] else "out"
-        console.print(f"{item['segment']}: {mark}", style="bold" if item["member"] else "dim", highlight=False)
+        style = "bold" if item["member"] else "dim"
+        console.print(_standing(item), style=style, markup=False, highlight=False, soft_wrap=True)
+        if "remark" in item:
+            console.print(f"  {item['remark']}", markup=False, highlight=False, soft_wrap=True)
         for reason in item["reasons"]:
             values = ", ".join(f"{name} = {value}" for name, value in reason["values"].items())
             line = f"  {'yes' if reason['holds'] else 'no '} {reason['condition']}"
             console.print(f"{line}  ({values})" if values else line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _standing(item: dict[str, Any]) -> str:
+    text = f"{item['segment']}: {'in' if item['member'] else 'out'}"
+    if "run_id" in item:
+        text += f" since {item['since']}" if item["member"] else f", left {item['left']}"
+        text += f" (run {item['run_id']})"
+    return text

@@ -1,4 +1,4 @@
-"""Look at a job's segments: what they would hold, whom they share, how they moved, and why a person is in one.
+"""Look at a job's segments: what they would hold, whom they share, and how they moved.
 
 All of it reads what the last run left in the warehouse; only `refresh_segments` writes. Results are plain JSON.
 """
@@ -13,15 +13,13 @@ from typing import Any
 
 from consentry.errors import ConfigError
 from consentry.model.ids import new_run_id
-from consentry.model.names import did_you_mean, quoted
+from consentry.model.names import did_you_mean
 from consentry.pipeline.context import opened
 from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
-from consentry.segments import ast
-from consentry.segments.clock import Clock
-from consentry.segments.describe import describe, explain
+from consentry.pipeline.terms import terms
 from consentry.segments.evaluate import preview
 from consentry.segments.examples import run_tests
 from consentry.segments.holdout import is_held_out
@@ -30,15 +28,11 @@ from consentry.segments.lint import Remark, lint, weighed
 from consentry.segments.membership import rosters
 from consentry.segments.overlap import alike, pairs
 from consentry.segments.people import ordinals_named
-from consentry.segments.person import Event, Person, Scores
 from consentry.segments.refresh import refresh
 from consentry.segments.report import Move, Page, Size
 from consentry.segments.segment import Segment
-from consentry.segments.served import served_to
-from consentry.segments.spell import spell, spell_value
 from consentry.segments.state import State, read_state
 from consentry.warehouse import Warehouse
-from consentry.warehouse.people import PERSON
 
 Told = dict[str, Any]
 
@@ -75,7 +69,7 @@ def preview_segments(loaded: Loaded, only: str | None = None) -> list[Told]:
     decided last. Counts below the limit `shown_from` are given as text, `<10`.
     """
     with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        state = _state(loaded, warehouse)
+        state = last_state(loaded, warehouse)
         _named(loaded, only)
         counted = preview(warehouse, loaded.segments, loaded.catalog, now=state.at)
         rows: list[Told] = []
@@ -112,68 +106,11 @@ def _hidden(count: int, k: int) -> int | str:
     return f"<{k}" if 0 < count < k else count
 
 
-def explain_member(loaded: Loaded, person: str) -> list[Told]:
-    """Say for every segment whether the rule holds for a person and why; the values shown are personal."""
-    with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        state = _state(loaded, warehouse)
-        found = _person(loaded, warehouse, person)
-        query = "SELECT segment, entered_at FROM segment.membership WHERE person_id = $person"
-        inside = {row["segment"]: row["entered_at"] for row in warehouse.sql(query, person=person).to_pylist()}
-        served = served_to(warehouse, loaded.catalog.served, person)
-    known = Person(found.attributes, found.events, frozenset(inside), served)
-    clock, scores = Clock(state.at, loaded.catalog.zone()), Scores(loaded.catalog, state.figures)
-    rows: list[Told] = []
-    for segment in loaded.segments:
-        row: Told = {"segment": segment.name, "member": segment.name in inside, "holds": None, "reasons": []}
-        if segment.name in inside:
-            row["since"] = inside[segment.name].isoformat()
-        if segment.rule is not None:
-            why = explain(segment.rule, known, clock, _thresholds(segment.rule, state), scores)
-            row |= {"rule": spell(segment.rule), "means": describe(segment.rule), "holds": why.holds}
-            row["reasons"] = [
-                {"condition": r.atom, "holds": r.holds, "values": {name: _shown(v) for name, v in r.values.items()}}
-                for r in why.reasons
-            ]
-        rows.append(row)
-    return rows
-
-
-def _shown(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _thresholds(rule: ast.Rule, state: State) -> dict[ast.Percentile, float | None]:
-    found = (node for node, _ in ast.walk(rule) if isinstance(node, ast.Percentile))
-    return {node: state.thresholds.get(spell_value(node)) for node in found}
-
-
-def _person(loaded: Loaded, warehouse: Warehouse, person: str) -> Person:
-    query = f"SELECT * FROM profile.person WHERE person_id = TRY_CAST($person AS {PERSON})"
-    rows = warehouse.sql(query, person=person).to_pylist()
-    if not rows:
-        raise ConfigError(
-            "There is no profile of this person. `consentry explain JOB --by TYPE --value VALUE` finds a person id."
-        )
-    attributes = {name: rows[0].get(name) for name in loaded.catalog.attributes}
-    events = [
-        Event(event, row["occurred_at"], {name: row[name] for name in properties})
-        for event, properties in loaded.catalog.events.items()
-        for row in _events(warehouse, event, list(properties), person)
-    ]
-    return Person(attributes, events)
-
-
-def _events(warehouse: Warehouse, event: str, properties: list[str], person: str) -> list[Told]:
-    columns = ", ".join(["occurred_at", *map(quoted, properties)])
-    query = f"SELECT {columns} FROM profile.event__{event} WHERE person_id = $person"
-    return list(warehouse.sql(query, person=person).to_pylist())
-
-
 def overlap_of(loaded: Loaded, threshold: float | None = None) -> list[Told]:
     """Return the pairs of segments that are alike, the most alike first, with what to do about them."""
     limits = loaded.job.segment_limits
     with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        _state(loaded, warehouse)
+        last_state(loaded, warehouse)
         found = alike(rosters(warehouse), limits.overlap if threshold is None else threshold)
     return [
         {
@@ -192,7 +129,7 @@ def overlap_of(loaded: Loaded, threshold: float | None = None) -> list[Told]:
 def history_of(loaded: Loaded, only: str | None = None) -> list[Told]:
     """Return the sizes of segments, run by run, newest first."""
     with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        _state(loaded, warehouse)
+        last_state(loaded, warehouse)
         _named(loaded, only)
         query = 'SELECT run_id, "at", segment, members, population, stale FROM segment.history'
         rows = warehouse.sql(f'{query} ORDER BY "at" DESC, run_id DESC, segment').to_pylist()
@@ -202,7 +139,7 @@ def history_of(loaded: Loaded, only: str | None = None) -> list[Told]:
 def diff_of(loaded: Loaded, run_id: str | None = None) -> list[Told]:
     """Return who came and left in a run, counted by segment; in the last evaluation when no run is named."""
     with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        _state(loaded, warehouse)
+        last_state(loaded, warehouse)
         run = run_id or str(warehouse.sql("SELECT run_id FROM segment.evaluated")["run_id"][0].as_py())
         query = (
             "SELECT segment, count(*) FILTER (WHERE change = 'enter') AS entered,"
@@ -220,7 +157,7 @@ def diff_of(loaded: Loaded, run_id: str | None = None) -> list[Told]:
 def refresh_segments(loaded: Loaded) -> Told:
     """Bring memberships up to now for people whose answers changed by time alone; nothing is pulled or sent."""
     with opened(loaded, Silent()) as context:
-        _state(loaded, context.warehouse)
+        last_state(loaded, context.warehouse)
         run_id = new_run_id()
         found = refresh(
             context.warehouse,
@@ -232,14 +169,14 @@ def refresh_segments(loaded: Loaded) -> Told:
             stale=stale_inputs(context.warehouse, loaded.job, now=context.as_of),
         )
         members, entered, left = dict(found.members), dict(found.entered), dict(found.left)
-        context.audit.append("segment.refreshed", run=run_id, members=members, entered=entered, left=left)
+        context.audit.append("segment.refreshed", terms(found), run=run_id, members=members, entered=entered, left=left)
         return {"run_id": run_id, "members": members, "entered": entered, "left": left, "notes": list(found.notes)}
 
 
 def report_of(loaded: Loaded) -> Page:
     """Return what the HTML report shows of a job's segments."""
     with left_warehouse(loaded, "there is nothing to look at") as warehouse:
-        state = _state(loaded, warehouse)
+        state = last_state(loaded, warehouse)
         history = warehouse.sql('SELECT segment, "at", members FROM segment.history').to_pylist()
         query = "SELECT group_name, from_segment, to_segment, count(*) AS n FROM segment.transition GROUP BY ALL"
         moved = warehouse.sql(query).to_pylist()
@@ -262,7 +199,8 @@ def _named(loaded: Loaded, only: str | None) -> None:
         raise ConfigError(f"There is no segment {only!r} in {loaded.job.segments}{did_you_mean(only, names) or '.'}")
 
 
-def _state(loaded: Loaded, warehouse: Warehouse) -> State:
+def last_state(loaded: Loaded, warehouse: Warehouse) -> State:
+    """Return what the last evaluation knew. Raises ConfigError when there was none."""
     state = read_state(warehouse)
     if state is None:
         raise ConfigError(f"The job {loaded.job.job} has not evaluated its segments yet. Run it, or plan it.")

@@ -32,6 +32,7 @@ from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.keeping_out import forget_recorded, kept_out, note_kept_out, sieve_of
 from consentry.pipeline.modelling import score_due
 from consentry.pipeline.profile import build_profile
+from consentry.pipeline.terms import terms
 from consentry.pipeline.uses import uses
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
@@ -309,12 +310,11 @@ def segment(context: Context) -> Result:
     )
     context.audit.append(
         "segment.evaluated",
+        terms(found),
         run=context.run_id,
         durable=False,
         members=dict(found.members),
         population=found.population,
-        thresholds={name: None if value is None else str(value) for name, value in found.thresholds.items()},
-        figures={name: [str(value) for value in values or ()] for name, values in found.figures.items()},
         held_out={name: split.held for name, split in found.holdouts.items()},
         findings=[{"segment": item.segment, "code": item.code, "action": item.action} for item in found.findings],
     )

@@ -22,6 +22,7 @@ from consentry.pipeline.optouts import pull
 from consentry.pipeline.plan import Plan
 from consentry.pipeline.progress import Progress
 from consentry.pipeline.run import bring_in_step, run
+from consentry.pipeline.terms import terms
 from consentry.segments.refresh import refresh
 from consentry.segments.state import read_state
 from consentry.segments.timers import earliest_due
@@ -95,6 +96,7 @@ def in_between(plan: Plan, progress: Progress, *, now: datetime) -> Told:
         )
         context.audit.append(
             "segment.refreshed",
+            terms(found),
             run=context.run_id,
             members=dict(found.members),
             entered=dict(found.entered),

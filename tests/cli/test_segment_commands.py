@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from copy import deepcopy
+from typing import Any
 
 from tests.cli.conftest import Cli, told
 from tests.conftest import PEOPLE, TinyJob
@@ -95,3 +97,115 @@ def test_format_writes_the_one_spelling_and_the_tree(cli: Cli) -> None:
     tree = told(cli("segment", "format", "not age > 3", "-o", "json"))["tree"]
     assert list(tree) == ["not"]
     assert "cannot stand here" in cli("segment", "format", "age > > 3")[2]
+
+
+def move_the_clock(job: TinyJob, day: str) -> None:
+    job.spec["as_of"] = f"{day}T00:00:00Z"
+    job.write()
+
+
+def person_of(cli: Cli, job: TinyJob, number: int) -> str:
+    asked = ("--by", "email", "--value", f"canary.person{number}@example.com", "-o", "json")
+    return str(told(cli("explain", job.path, *asked))["person_id"])
+
+
+def test_audit_logs_and_kept_changes_tell_why_somebody_was_in_a_segment_on_a_day(cli: Cli, ran: TinyJob) -> None:
+    person = person_of(cli, ran, 9)
+    add(ran, "older", "age >= 29")
+    move_the_clock(ran, "2026-03-01")
+    came = told(cli("segment", "refresh", ran.path, "-o", "json"))["run_id"]
+    (ran.folder / "segments" / "older.yaml").unlink()
+    move_the_clock(ran, "2026-04-01")
+    left = told(cli("segment", "refresh", ran.path, "-o", "json"))["run_id"]
+
+    def at(day: str) -> tuple[str, dict[str, Any]]:
+        found = told(cli("segment", "explain", ran.path, person, "--at", day, "-o", "json"))
+        rows = {row["segment"]: row for row in found["segments"]}
+        assert rows["adults"]["since"] == "2026-02-01T00:00:00+00:00"
+        return found["evaluation"]["rules"], rows.get("older", {})
+
+    # The rules of the first run are those of now: the segment came and went in between.
+    assert at("2026-02-28") == ("same", {})
+    rules, older = at("2026-03-31")
+    assert (rules, older["member"], older["since"][:10], older["run_id"]) == ("changed", True, "2026-03-01", came)
+    assert "no longer defined" in older["remark"]
+    rules, older = at("2026-04-01T00:00:00Z")
+    assert (rules, older["member"], older["left"][:10], older["run_id"]) == ("same", False, "2026-04-01", left)
+
+
+def test_what_disagrees_with_the_membership_of_then_is_told(cli: Cli, ran: TinyJob) -> None:
+    person = person_of(cli, ran, 39)
+    add(ran, "older", "age >= percentile(50 of age)")
+    move_the_clock(ran, "2026-03-01")
+    assert cli("segment", "refresh", ran.path)[0] == 0
+    people = ran.folder / "people.csv"
+    people.write_text(people.read_text().replace(",59,", ",19,"))
+    move_the_clock(ran, "2026-04-01")
+    assert cli("run", ran.path)[0] == 0
+
+    found = told(cli("segment", "explain", ran.path, person, "--at", "2026-03-02", "-o", "json"))
+    (older,) = (row for row in found["segments"] if row["segment"] == "older")
+    assert (older["member"], older["holds"], found["evaluation"]["rules"]) == (True, False, "same")
+    assert "an attribute, what a model says" in older["remark"]
+    assert older["reasons"][0]["values"] == {"age": 19.0, "percentile(50 of age)": 39.5}
+    assert found["notes"][0].startswith("Attributes") and "those of that run" in found["notes"][-1]
+    _, text, _ = cli("segment", "explain", ran.path, person, "--at", "2026-03-02")
+    assert f"older: in since 2026-03-01T00:00:00+00:00 (run {found['evaluation']['run_id']})" in text
+    assert "They were in it, and the rule does not hold" in text
+
+
+def test_a_day_before_the_first_evaluation_nobody_and_no_day_are_refused(cli: Cli, ran: TinyJob) -> None:
+    person = person_of(cli, ran, 3)
+
+    def refusal(person: str, at: str) -> str:
+        code, _, err = cli("segment", "explain", ran.path, person, "--at", at)
+        assert code == 1
+        return err
+
+    assert "had not evaluated its segments yet" in refusal(person, "2026-01-31")
+    assert "There is no profile of this person" in refusal("nobody", "2026-02-01")
+    assert "--at is a day" in refusal(person, "2026-02-01T00:00:00")
+
+
+def test_what_an_earlier_day_cannot_be_told_of_is_said(cli: Cli, ran: TinyJob) -> None:
+    person = person_of(cli, ran, 3)
+    (ran.folder / "segments" / "ladder.yaml").write_text(
+        "groups: [{name: ladder}]\n"
+        "segments:\n"
+        "  - {segment: top, description: t, purpose: news, rule: age >= 20, group: {name: ladder, priority: 1}}\n"
+        "  - {segment: low, description: t, purpose: news, rule: age >= 18, group: {name: ladder, priority: 2}}\n"
+        "  - {segment: half, description: t, purpose: news, rule: age >= percentile(50 of age)}\n"
+    )
+    assert cli("segment", "refresh", ran.path)[0] == 0
+    shutil.rmtree(ran.folder / "state" / "audit")
+
+    def at() -> tuple[list[str], dict[str, dict[str, Any]]]:
+        found = told(cli("segment", "explain", ran.path, person, "--at", "2026-02-01", "-o", "json"))
+        return found["notes"], {row["segment"]: row for row in found["segments"]}
+
+    notes, rows = at()
+    assert "the audit log does not tell by which run" in notes[1]
+    assert "of the last evaluation where the log has none of that run" in notes[2]
+    assert "the rule, since run" in rows["low"]["remark"]
+    assert "another segment of the group ladder came first" in rows["low"]["remark"]
+
+
+def test_a_person_of_several_ids_is_told_by_each_and_who_is_erased_not_at_all(cli: Cli, ran: TinyJob) -> None:
+    one, other = person_of(cli, ran, 3), person_of(cli, ran, 4)
+    said = ("--by", "Sam", "--why", "the same")
+    assert cli("identity", "merge", ran.path, one, other, *said)[0] == 0
+    assert cli("run", ran.path)[0] == 0
+
+    def at(person: str) -> tuple[list[str], dict[str, Any]]:
+        found = told(cli("segment", "explain", ran.path, person, "--at", "2026-02-01", "-o", "json"))
+        return found["notes"], found["segments"][0]
+
+    kept, gone = (one, other) if person_of(cli, ran, 4) == one else (other, one)
+    assert at(kept)[0][0] == f"Ids that went into this one have memberships of their own until then: {gone}."
+    notes, adults = at(gone)
+    assert notes[0] == f"The person is kept as {kept} today: what came after is told of that id."
+    assert notes[1] == "There is no profile of this person now, so that no condition can be judged."
+    assert (adults["holds"], adults["reasons"]) == (None, [])
+    assert cli("erase", ran.path, "--person", kept, "--approved-by", "Dana")[0] == 0
+    for person in (kept, gone):
+        assert "no profile of this person" in cli("segment", "explain", ran.path, person, "--at", "2026-02-01")[2]
