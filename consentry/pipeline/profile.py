@@ -66,7 +66,7 @@ def _checked(context: Context) -> Checked:
             warehouse,
             contract,
             table="identity.golden",
-            rows=golden_rows(warehouse, profiling(context.loaded)),
+            rows=_profiled(context),
             key="person_id",
             into=CHECKED,
             run_id=context.run_id,
@@ -81,6 +81,13 @@ def _checked(context: Context) -> Checked:
         return Checked(0, 0, 0)
     hold_attributes(warehouse, GOLDEN, {})
     return found
+
+
+def _profiled(context: Context) -> str:
+    """Return the golden records of those who may be profiled: nobody else is judged, or learnt from."""
+    rows = golden_rows(context.warehouse, profiling(context.loaded))
+    allowed = "SELECT person_id FROM ops.decision WHERE target = 'profile' AND allow"
+    return f"(SELECT g.* FROM {rows} g SEMI JOIN ({allowed}) d ON d.person_id = g.person_id)"
 
 
 def _write_people(context: Context) -> None:

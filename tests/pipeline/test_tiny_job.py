@@ -19,6 +19,7 @@ from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
 from consentry.pipeline.run import pending, run
 from consentry.testing.memory import Audiences
+from consentry.warehouse import DuckDBWarehouse
 from tests.conftest import PEOPLE, TinyJob, email
 
 
@@ -267,6 +268,22 @@ def test_imputation_is_seen_by_rules_and_destinations_where_the_contract_serves_
     again = go(tiny)["syncs"]["adults"]
     assert (again["adds"], again["updates"], again["removes"]) == (0, 1, 0)
     assert sent_last(tiny, 0) == {"age": 18, "years": 18}
+
+
+def test_imputation_learns_from_nobody_who_may_not_be_profiled(tiny: TinyJob) -> None:
+    tiny.policy["profiling"] = {"purpose": "news"}
+    tiny.write()
+    tiny.write_consents({n: "granted" if n < 4 else "withdrawn" for n in range(PEOPLE)})
+    gaps = {"dtype": "Int32", "nullable": True, "impute": {"method": "median"}}
+    contract = json.dumps({"name": "profile", "version": 1, "columns": {"age": gaps}})
+    (tiny.folder / "contracts" / "profile.yaml").write_text(contract)
+    people = tiny.folder / "people.csv"
+    people.write_text(people.read_text().replace(",20,2026", ",,2026"))
+    assert go(tiny)["imputed_cells"] == 1
+    warehouse = DuckDBWarehouse(tiny.folder / "state" / "warehouse.duckdb")
+    found = warehouse.sql("SELECT age, age__imputed FROM identity.golden_imputed ORDER BY age NULLS FIRST").to_pylist()
+    warehouse.close()
+    assert [tuple(row.values()) for row in found] == [(None, 22), (21, None), (22, None), (23, None)]
 
 
 def test_an_artefact_of_a_job_lies_in_its_state_folder_only(tiny: TinyJob) -> None:
