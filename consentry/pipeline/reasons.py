@@ -6,7 +6,7 @@ instant says which is which. Results are plain JSON, and hold personal values.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Any
@@ -57,12 +57,20 @@ class _Bench:
 
 @dataclass(frozen=True, slots=True)
 class _Then:
-    """The evaluation that was in force, and how the person stood. same_rules: None when the log does not tell."""
+    """The evaluation that was in force, and how the person stood to the segments, as they are defined now.
+
+    same_rules: None when the log does not tell.
+    """
 
     evaluation: Evaluation
+    segments: Sequence[Segment]
     stood: Mapping[str, Standing]
     terms: Terms
     same_rules: bool | None
+
+    @property
+    def inside(self) -> set[str]:
+        return {name for name, standing in self.stood.items() if standing.member}
 
     @property
     def run(self) -> str:
@@ -85,7 +93,11 @@ def explain_member(loaded: Loaded, person: str) -> list[Told]:
         row: Told = {"segment": segment.name, "member": segment.name in inside, "holds": None, "reasons": []}
         if segment.name in inside:
             row["since"] = inside[segment.name].isoformat()
-        rows.append(row | (bench.judge(segment.rule) if segment.rule is not None else {}))
+        if segment.rule is not None:
+            row |= bench.judge(segment.rule)
+        if remark := _came_first(segment, loaded.segments, inside, row):
+            row["remark"] = remark
+        rows.append(row)
     return rows
 
 
@@ -108,15 +120,14 @@ def explain_past(loaded: Loaded, person: str, at: datetime) -> Told:
         stood = standings(warehouse, person, evaluation)
         definition = fingerprint(loaded.segments, loaded.catalog, versions(warehouse))
     terms = terms_of(loaded.state / "audit", evaluation.run_id)
-    then = _Then(evaluation, stood, terms, _same_rules(loaded, terms, definition))
-    inside = {name for name, standing in stood.items() if standing.member}
+    then = _Then(evaluation, loaded.segments, stood, terms, _same_rules(loaded, terms, definition))
     earlier = replace(
         state,
         at=evaluation.at,
         thresholds={**state.thresholds, **(terms.thresholds or {})},
         figures={**state.figures, **(terms.figures or {})},
     )
-    bench = None if found is None else _bench(loaded, found, earlier, inside)
+    bench = None if found is None else _bench(loaded, found, earlier, then.inside)
     known = {segment.name: segment for segment in loaded.segments}
     return {
         "person_id": person,
@@ -160,14 +171,23 @@ def _remark(name: str, segment: Segment | None, then: _Then, row: Told) -> str |
         return "The segment is no longer defined, so that its conditions cannot be judged."
     if row["holds"] in (None, row["member"]):
         return None
+    if first := _came_first(segment, then.segments, then.inside, row):
+        return first
     changed = "an attribute" if then.same_rules else f"the rule, since {then.run}, or an attribute"
     causes = [f"{changed}, what a model says, or what is known of events of then has changed"]
     if segment.static:
         causes.append("the segment is static, so that its members were decided once and for all")
-    if segment.group and not row["member"]:
-        causes.append(f"another segment of the group {segment.group.group} came first")
     was = "They were in it, and the rule does not hold" if row["member"] else "They were not in it, and the rule holds"
     return f"{was} by what is known now: {', or '.join(causes)}."
+
+
+def _came_first(segment: Segment, segments: Sequence[Segment], inside: Collection[str], row: Told) -> str | None:
+    """Say which segment of the same group somebody is in instead, where the rule alone would have them in this one."""
+    if segment.group is None or row["member"] or not row["holds"]:
+        return None
+    group = segment.group.group
+    first = next((s.name for s in segments if s.group and s.group.group == group and s.name in inside), None)
+    return None if first is None else f"The rule holds, and {first} comes first in the group {group}."
 
 
 def _notes(loaded: Loaded, then: _Then, *, has_profile: bool) -> Iterator[str]:

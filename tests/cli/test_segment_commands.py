@@ -186,8 +186,12 @@ def test_what_an_earlier_day_cannot_be_told_of_is_said(cli: Cli, ran: TinyJob) -
     notes, rows = at()
     assert "the audit log does not tell by which run" in notes[1]
     assert "of the last evaluation where the log has none of that run" in notes[2]
-    assert "the rule, since run" in rows["low"]["remark"]
-    assert "another segment of the group ladder came first" in rows["low"]["remark"]
+    assert rows["low"]["remark"] == "The rule holds, and top comes first in the group ladder."
+    now = told(cli("segment", "explain", ran.path, person, "-o", "json"))["segments"]
+    assert {row["segment"]: row.get("remark") for row in now}["low"] == rows["low"]["remark"]
+    ladder = ran.folder / "segments" / "ladder.yaml"
+    ladder.write_text(ladder.read_text().replace("age >= 20", "age >= 200"))
+    assert "the rule does not hold by what is known now: the rule, since run" in at()[1]["top"]["remark"]
 
 
 def test_a_person_of_several_ids_is_told_by_each_and_who_is_erased_not_at_all(cli: Cli, ran: TinyJob) -> None:
