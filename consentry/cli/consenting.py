@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from consentry.cli.disclosing import access_command, register_command
 from consentry.cli.inspecting import JobArgument
-from consentry.cli.options import ByOption, RegionOption, ValueOption, value_of
+from consentry.cli.options import ByOption, HostOption, PortOption, RegionOption, ValueOption, listen, value_of
 from consentry.cli.output import Output, OutputOption, console, emit, table
 from consentry.config import Faults
 from consentry.consent.cases import read_cases, try_case
@@ -117,8 +116,8 @@ def import_command(
 @consent_app.command("listen")
 def listen_command(
     job: JobArgument,
-    host: Annotated[str, typer.Option(help="Where to listen; put TLS before anything but this machine.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port.")] = 8741,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8741,
     secret: Annotated[
         str, typer.Option("--secret-variable", help="The environment variable with the secret of the signatures.")
     ] = "CONSENTRY_WEBHOOK_SECRET",
@@ -126,7 +125,7 @@ def listen_command(
     """Take signed consent events in over HTTP; a running job heeds a withdrawal with its next batch."""
     app = listener(load_job(job), variable=secret)
     console.print(f"Listening on http://{host}:{port}/consents; Ctrl-C ends it.", highlight=False)
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    listen(app, host=host, port=port)
 
 
 @consent_app.command("export")

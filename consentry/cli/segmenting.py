@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from consentry.cli.inspecting import JobArgument
+from consentry.cli.options import HostOption, PortOption, listen
 from consentry.cli.output import Output, OutputOption, console, emit, table
 from consentry.errors import ConfigError
 from consentry.pipeline import reasons, segmenting
@@ -161,8 +161,8 @@ def report_command(
 @app.command("serve")
 def serve_command(
     job: JobArgument,
-    host: Annotated[str, typer.Option(help="Where to listen; put TLS before anything but this machine.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port.")] = 8742,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8742,
     secret: Annotated[
         str, typer.Option("--secret-variable", help="The environment variable with the secret of whoever asks.")
     ] = "CONSENTRY_LOOKUP_SECRET",
@@ -171,7 +171,7 @@ def serve_command(
     with closing(Lookup(load_job(job))) as lookup:
         served = lookup_server(lookup, variable=secret)
         console.print(f"Answering on http://{host}:{port}/people/; Ctrl-C ends it.", highlight=False)
-        uvicorn.run(served, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+        listen(served, host=host, port=port)
 
 
 # Rows are plain JSON.
