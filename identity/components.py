@@ -8,8 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy  # its parts are loaded when they are first used, which most commands never do
 
 from consentry.identity.codes import Ints, ints
 from consentry.warehouse import DuckDBWarehouse
@@ -34,8 +33,8 @@ def components(records: int, values: int, r: Ints, v: Ints) -> Ints:
 
 def linked_parts(nodes: int, one: Ints, other: Ints) -> Ints:
     """Return for every node a number of its connected part, given edges between nodes."""
-    graph = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
-    labels: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
+    graph = scipy.sparse.coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
+    labels: Ints = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
     return labels
 
 

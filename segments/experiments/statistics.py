@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used, which most commands never do
 from numpy.typing import NDArray
-from scipy.special import chdtrc, stdtr
 
 from consentry.segments.bits import Column
 from consentry.segments.models.impact import chi_square
@@ -43,7 +43,7 @@ def ratio_p(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
     if total == 0 or (expected == 0).any():
         return 1.0
     statistic = float(((np.array(list(counts.values())) - expected) ** 2 / expected).sum())
-    return float(chdtrc(len(counts) - 1, statistic))
+    return float(scipy.special.chdtrc(len(counts) - 1, statistic))
 
 
 def chi_square_p(held: Sequence[int], people: Sequence[int]) -> float:
@@ -73,7 +73,7 @@ def _welch_p(control: Column, arm: Column) -> float:
     parts = [float(part.var(ddof=1)) / len(part) for part in (control, arm)]
     freedom = sum(parts) ** 2 / sum(v**2 / (len(p) - 1) for v, p in zip(parts, (control, arm), strict=True))
     t = abs(float(arm.mean() - control.mean())) / math.sqrt(sum(parts))
-    return 2 * float(stdtr(freedom, -t))
+    return 2 * float(scipy.special.stdtr(freedom, -t))
 
 
 def always_valid(error: float, people: int, *, alpha: float = ALPHA) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaln, gammaln, hyp2f1
+import scipy  # its parts are loaded when they are first used, which most commands never do
 
 from consentry.errors import StopRun
 from consentry.segments.bits import Column
@@ -69,7 +69,7 @@ class BgNbd:
         The hypergeometric function is written by Euler's transformation, which does not overflow for who buys often.
         """
         x, a, b, top = customers.x, self.a, self.b, self.alpha + customers.age
-        curve = 1 - (top / (top + days)) ** (a - 1) * hyp2f1(
+        curve = 1 - (top / (top + days)) ** (a - 1) * scipy.special.hyp2f1(
             a + b - 1 - self.r, a - 1, a + b + x - 1, days / (top + days)
         )
         return np.asarray((a + b + x - 1) / (a - 1) * curve / (1 + self._stopped(customers)))
@@ -102,6 +102,8 @@ def fit_bg_nbd(customers: Customers) -> BgNbd:
     last, old = t_x / unit, age / unit
     again = np.maximum(x, 1) - 1
 
+    betaln, gammaln = scipy.special.betaln, scipy.special.gammaln
+
     def loss(logged: Column) -> float:
         r, alpha, a, b = np.exp(logged)
         shared = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
@@ -123,6 +125,8 @@ def fit_gamma_gamma(customers: Customers) -> GammaGamma:
         raise StopRun(message, code="too_few_people")
     unit = float(m.mean())
     own = m / unit
+
+    gammaln = scipy.special.gammaln
 
     def loss(logged: Column) -> float:
         p, q, v = np.exp(logged)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used, which most commands never do
 from numpy.typing import NDArray
-from scipy.special import chdtrc, fdtrc
 
 from consentry.segments.bits import Column
 from consentry.segments.models.asof import Observed
@@ -78,7 +78,7 @@ def _of_numbers(name: str, column: Column, places: Places, groups: int) -> Impac
     statistic = math.inf if within == 0 else (between / above) / (within / below)
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1]))
     table = contingency(np.searchsorted(edges, values), own, groups)
-    p = float(fdtrc(above, below, statistic))
+    p = float(scipy.special.fdtrc(above, below, statistic))
     return Impact(name, "anova", statistic, p, between / (between + within), information(table))
 
 
@@ -86,7 +86,7 @@ def chi_square(table: NDArray[np.float64]) -> tuple[float, float]:
     """Return Pearson's statistic of a contingency table, without correction, and its p-value."""
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
     statistic = float(((table - expected) ** 2 / expected).sum())
-    return statistic, float(chdtrc((table.shape[0] - 1) * (table.shape[1] - 1), statistic))
+    return statistic, float(scipy.special.chdtrc((table.shape[0] - 1) * (table.shape[1] - 1), statistic))
 
 
 def contingency(rows: Places, columns: Places, groups: int) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ def test_every_command_has_help(cli: Cli) -> None:
 
 
 def test_a_command_line_begins_without_what_only_models_need() -> None:
-    heavy = {"scipy.stats", "scipy.optimize", "splink", "sklearn", "skops"}
+    heavy = {"scipy.sparse", "scipy.special", "scipy.stats", "scipy.optimize", "splink", "sklearn", "skops"}
     code = "import sys, consentry.cli; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "consentry.pipeline.run" in found and heavy & set(found) == set()
