@@ -194,10 +194,10 @@ class Population:
         absent = [Panel(nothing, self.words, self.clock, 1).mask(atom) for atom in atoms]
         eights = [slice(n, n + 8) for n in range(0, len(atoms), 8)]
         found: list[tuple[NDArray[np.int64], list[NDArray[np.uint8]]]] = []
-        low = min(self.clock.bounds(value.window)[0] for value in columns if isinstance(value, ast.Aggregate))
+        asked = [value for value in columns if isinstance(value, ast.Aggregate)]
+        low = min(self.clock.bounds(value.window)[0] for value in asked)
         for whole in self._slices(event, properties(columns), low):
             some = whole.until_now()
-            asked = [value for value in columns if isinstance(value, ast.Aggregate)]
             made = {value: _finished(value, column) for value, column in some.values(asked).items()}
             panel = Panel(made, self.words, self.clock, len(some.people))
             found.append((some.people, [_word([panel.mask(atom) for atom in atoms[eight]]) for eight in eights]))

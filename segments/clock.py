@@ -57,6 +57,10 @@ class Clock:
         """Return the day of an instant, in the zone."""
         return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(self.zone).date()
 
+    def next_midnight(self) -> int:
+        """Return when the day after today begins, in the zone."""
+        return self.midnight(self.day(self.now_us) + timedelta(days=1))
+
     def midnight(self, day: date) -> int:
         """Return when a day begins, in the zone."""
         return micros(datetime.combine(day, time(), self.zone).astimezone(UTC))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from consentry.segments import ast
 from consentry.segments.catalog import Catalog
@@ -38,8 +37,7 @@ class Edge:
         """Return when, after now, a time next passes the edge; None when it has."""
         if self.days:
             # Days end at midnight: it is the next one at the earliest.
-            tomorrow = clock.day(clock.now_us) + timedelta(days=1)
-            return clock.midnight(tomorrow) if time_us >= clock.bounds(ast.CalendarDays(self.days))[0] else None
+            return clock.next_midnight() if time_us >= clock.bounds(ast.CalendarDays(self.days))[0] else None
         at = time_us + self.seconds * MICROS
         # Windows hold both their ends: at the edge itself it is not over yet. What has come true stays so.
         on_edge = at + 1 if self.seconds else None

@@ -23,7 +23,7 @@ from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
 from consentry.segments.served import versions
 from consentry.segments.state import State, fingerprint, spelled
-from consentry.segments.timers import Timers, write_timers
+from consentry.segments.timers import Timers, make_timers, write_timers
 from consentry.segments.watch import Finding, Input, Sizes
 from consentry.warehouse import Warehouse
 
@@ -85,6 +85,7 @@ def evaluate(
     members = {name: roaring(bits) for name, bits in decided(segments, population, fixed).items()}
     for part in (membership, transitions, holdout, watch, state):
         part.make_tables(warehouse)
+    make_timers(warehouse)
     return finish(
         population,
         segments,

@@ -72,9 +72,8 @@ def make_tables(warehouse: Warehouse) -> None:
     """Make the tables and views of memberships where they are not there yet."""
     kinds = {pa.string(): "VARCHAR", pa.uint32(): "UINTEGER", pa.binary(): "BLOB", _INSTANT: "TIMESTAMPTZ"}
     for table, schema in _SCHEMAS.items():
-        if not warehouse.has(table):
-            columns = ", ".join(f'"{field.name}" {kinds.get(field.type, _ORDINALS)}' for field in schema)
-            warehouse.sql(f"CREATE TABLE {table} ({columns})")
+        columns = ", ".join(f'"{field.name}" {kinds.get(field.type, _ORDINALS)}' for field in schema)
+        warehouse.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
     if not warehouse.has(ORDINALS):
         make_ordinals(warehouse)
     for view, (table, shown, columns) in _VIEWS.items():

@@ -71,11 +71,12 @@ def refresh(
     clock = Clock(now, catalog.zone())
     whole = open_population(warehouse, catalog, clock, nodes)
     affected = _shifted(whole, nodes, state)
-    affected |= BitMap(state.people) ^ roaring(whole.alive)
+    alive = roaring(whole.alive)
+    affected |= state.people ^ alive
     affected |= _numbers(warehouse, touched)
     affected |= due_between(warehouse, state.at, now)
     before = rosters(warehouse)
-    some = _chosen(whole, affected)
+    some = _chosen(whole, affected & alive)
     timers = some.timers = Timers.unset(found, clock, some.size, people=some.places)
     members = _patched(some, segments, affected, before)
     return finish(
@@ -126,9 +127,9 @@ def _numbers(warehouse: Warehouse, persons: Collection[str]) -> BitMap:
     return BitMap(warehouse.sql(query, persons=list(persons))["ordinal"].to_pylist())
 
 
-def _chosen(whole: Population, affected: BitMap) -> Population:
-    """Return those of the population who are affected."""
-    places = ordinals_of(affected & roaring(whole.alive)).astype(np.int64)
+def _chosen(whole: Population, people: BitMap) -> Population:
+    """Return some of the population, by ordinal, as a population of their own."""
+    places = ordinals_of(people).astype(np.int64)
     schema = pa.schema([("ordinal", pa.uint32()), (PLACE, pa.uint32())])
     chosen = pa.record_batch([places.astype(np.uint32), np.arange(len(places), dtype=np.uint32)], schema=schema)
     whole.warehouse.write(CHOSEN, [chosen], schema=schema)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,21 @@ class Timers:
             passed += times < now - length if length else times <= now
         due: Instants = times + np.array([*lengths, NEVER])[passed]
         np.maximum(due, now + 1, out=due)
-        days = [edge.days for edge in own if edge.days]
+        days = [self._begin(edge) for edge in own if edge.days]
         if days:  # they end at midnight: it is the next one at the earliest
-            midnight = self.clock.midnight(self.clock.day(now) + timedelta(days=1))
-            inside = times >= self.clock.bounds(ast.CalendarDays(max(days)))[0]
-            due[inside] = np.minimum(due[inside], midnight)
+            inside = times >= min(days)
+            due[inside] = np.minimum(due[inside], self.clock.next_midnight())
         return due
+
+
+def make_timers(warehouse: Warehouse) -> None:
+    """Make the table of timers where it is not there yet, and the view of each person's next."""
+    warehouse.sql(f"CREATE TABLE IF NOT EXISTS {DUE} (ordinal UINTEGER, due_us BIGINT)")
+    warehouse.sql(
+        f"CREATE OR REPLACE VIEW {TIMER} AS SELECT o.person_id, make_timestamptz(min(d.due_us)) AS due_at"
+        f" FROM {DUE} AS d JOIN {ORDINALS} AS o USING (ordinal)"
+        f' WHERE d.due_us > (SELECT max(epoch_us("at")) FROM segment.evaluated) GROUP BY o.person_id'
+    )
 
 
 def write_timers(warehouse: Warehouse, timers: Timers) -> None:
@@ -93,15 +102,7 @@ def write_timers(warehouse: Warehouse, timers: Timers) -> None:
     waiting = np.flatnonzero(timers.due < NEVER // 2)
     ordinals = waiting if timers.people is None else timers.people[waiting]
     rows = pa.record_batch([ordinals.astype(np.uint32), timers.due[waiting]], schema=_SCHEMA)
-    if timers.people is None:
-        warehouse.write(DUE, [rows], schema=_SCHEMA)
-        warehouse.sql(
-            f"CREATE OR REPLACE VIEW {TIMER} AS SELECT o.person_id, make_timestamptz(min(d.due_us)) AS due_at"
-            f" FROM {DUE} AS d JOIN {ORDINALS} AS o USING (ordinal)"
-            f' WHERE d.due_us > (SELECT max(epoch_us("at")) FROM segment.evaluated) GROUP BY o.person_id'
-        )
-    else:
-        warehouse.write(DUE, [rows], schema=_SCHEMA, mode="append")
+    warehouse.write(DUE, [rows], schema=_SCHEMA, mode="replace" if timers.people is None else "append")
 
 
 def due_between(warehouse: Warehouse, before: datetime, now: datetime) -> BitMap:
