@@ -106,8 +106,7 @@ def _country(value: str) -> str | None:
 
 def _plain(value: str) -> str:
     """Return the text in NFKC, without invisible characters and without white space at its ends."""
-    shown = (c for c in _composed(value) if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace())
-    return _composed("".join(shown)).strip()
+    return "".join(c for c in _composed(value) if unicodedata.category(c) not in ("Cf", "Cc") or c.isspace()).strip()
 
 
 def _composed(value: str) -> str:
