@@ -20,7 +20,8 @@ def lines(folder: Path) -> Iterator[bytes]:
 def events_of(folder: Path, run: str) -> list[dict[str, Json]]:
     """Return the events of one run, in order. A line that is not an event is passed over."""
     # A log is long and a run's part of it short: only lines that name the run are taken apart.
-    found = (_event(line) for line in lines(folder) if run.encode() in line)
+    mark = run.encode()
+    found = (_event(line) for line in lines(folder) if mark in line)
     return [event for event in found if event.get("run") == run]
 
 
