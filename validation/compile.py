@@ -28,6 +28,7 @@ from consentry.validation.spec import (
     TypoSettings,
     When,
 )
+from consentry.validation.units import unit_fault
 
 Where = tuple[str | int, ...]
 # A step that yields a value of another kind than text, the kinds of dtype it can yield, and its reason code.
@@ -104,9 +105,18 @@ class Compiler:
             return
         self.dtypes[name] = dtype
 
+    def _unit(self, name: str, column: ColumnSpec) -> None:
+        if column.unit is None:
+            return
+        if not is_number(self.dtypes[name]):
+            self._fault(("columns", name, "unit"), f"{name} has a unit and is no number. Give it a dtype of numbers.")
+        elif fault := unit_fault(column.unit):
+            self._fault(("columns", name, "unit"), fault)
+
     def _column(self, name: str, column: ColumnSpec, given: Mapping[str, list[Check]]) -> Iterator[Rule]:
         where: Where = ("columns", name)
         self._impute(name, column)
+        self._unit(name, column)
         code = self._parse(name, column)
         yield self._rule(name, "type", "type", code, f"{name} cannot be read as {_article(code)}.")
         if not column.nullable:

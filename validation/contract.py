@@ -28,7 +28,7 @@ _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its type in clean, and how its text is read."""
+    """One column: its type in clean, how its text is read, and what its numbers are measured in."""
 
     name: str
     dtype: pl.DataType
@@ -37,6 +37,7 @@ class Column:
     parse: tuple[Step, ...] = ()
     impute: ImputeSettings | None = None
     serve: Literal["observed", "imputed"] = "observed"
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def read_contract(path: Path | str, faults: Faults) -> Contract | None:
 
 def _column(name: str, compiler: Compiler, spec: ContractSpec) -> Column:
     it = spec.columns[name]
-    return Column(name, compiler.dtypes[name], it.nullable, it.required, tuple(it.parse), it.impute, it.serve)
+    return Column(name, compiler.dtypes[name], it.nullable, it.required, tuple(it.parse), it.impute, it.serve, it.unit)
 
 
 def _is_address(column: ColumnSpec) -> bool:

@@ -179,6 +179,7 @@ class ColumnSpec(Model):
     typos: TypoSettings | None = None
     impute: ImputeSettings | None = None
     serve: Literal["observed", "imputed"] = "observed"
+    unit: str | None = None
     holds: Literal["identifier", "email", "phone", "consent"] | None = None
 
 

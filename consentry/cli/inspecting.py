@@ -75,7 +75,8 @@ def discover_command(job: JobArgument, output: OutputOption = Output.text) -> No
 def _show_streams(found: list[dict[str, Any]]) -> None:
     shown = table("Streams", "source", "stream", "primary key", "cursor", "columns")
     for item in found:
-        columns = ", ".join(f"{name} {kind}" for name, kind in item["columns"].items())
+        units = {name: f" ({unit})" for name, unit in item["units"].items()}
+        columns = ", ".join(f"{name} {kind}{units.get(name, '')}" for name, kind in item["columns"].items())
         shown.add_row(item["source"], item["stream"], ", ".join(item["primary_key"]), item["cursor"] or "", columns)
     console.print(shown)
 

@@ -1,16 +1,17 @@
 """Bring the clean streams of all sources into the canonical tables: customer, event, consent, link.
 
-Only renaming happens here. Types, units and zones were settled by each stream's contract, so that nothing can
-fail in this step and nothing is guessed.
+Columns are renamed here, and numbers converted where the job wants a name in another unit. Types and zones were settled
+by each stream's contract, so that nothing can fail in this step and nothing is guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from consentry.model.names import quoted
 from consentry.pipeline.job import Job, StreamBlock
 from consentry.pipeline.standing import Standing, standing
+from consentry.validation.units import Conversion
 from consentry.warehouse import Warehouse
 
 CONSENT_TEXTS = (
@@ -53,14 +54,19 @@ def standing_of(warehouse: Warehouse, source: str, name: str, stream: StreamBloc
     return standing(warehouse, f"{source}__{name}", key=stream.primary_key, deleted=stream.deleted)
 
 
-def write_canonical(warehouse: Warehouse, job: Job) -> None:
+# By `source__stream` and name: how its values come into the unit of the name.
+Conversions = Mapping[str, Mapping[str, Conversion]]
+
+
+def write_canonical(warehouse: Warehouse, job: Job, conversions: Conversions) -> None:
     """Write clean.customer, clean.link and one clean.event__NAME for each event of the catalogue."""
-    _write(warehouse, "clean.customer", _customers(warehouse, job), _customer_types(warehouse, job))
+    types = _customer_types(warehouse, job, conversions)
+    _write(warehouse, "clean.customer", _customers(warehouse, job, types, conversions), types)
     _write(warehouse, "clean.link", _links(warehouse, job), _LINK_TYPES)
     for event, properties in job.events.items():
         types = {"event_id": "TEXT", "record_id": "TEXT", "occurred_at": "TIMESTAMPTZ"}
         types |= {name: SQL_TYPES[kind] for name, kind in properties.items()}
-        _write(warehouse, f"clean.event__{event}", _events(warehouse, job, event), types)
+        _write(warehouse, f"clean.event__{event}", _events(warehouse, job, event, conversions), types)
 
 
 def consent_query(stream: StreamBlock, *, source: str, table: str) -> str:
@@ -93,14 +99,18 @@ def _write(warehouse: Warehouse, table: str, queries: Iterable[str], types: Mapp
     warehouse.sql(f"CREATE OR REPLACE TABLE {table} AS {' UNION ALL '.join(parts)}")
 
 
-def _customer_types(warehouse: Warehouse, job: Job) -> dict[str, str]:
-    """Return the columns of clean.customer; a column's type is that of the first source that has it."""
+def _customer_types(warehouse: Warehouse, job: Job, conversions: Conversions) -> dict[str, str]:
+    """Return the columns of clean.customer; a column's type is that of the first source that has it.
+
+    One that is converted for any source has digits after the point.
+    """
+    converted = {name for of_stream in conversions.values() for name in of_stream}
     types = {"record_id": "TEXT", "source": "TEXT", "trust": "INTEGER", "updated_at": "TIMESTAMPTZ"}
     for (source, name), stream in streams_of(job, "customer").items():
         found = warehouse.columns(stream_table("clean", source, name))
         for canonical, column in _customer_columns(stream).items():
             if column in found:
-                types.setdefault(canonical, found[column])
+                types.setdefault(canonical, "DOUBLE" if canonical in converted else found[column])
     return types
 
 
@@ -108,8 +118,7 @@ def _customer_columns(stream: StreamBlock) -> dict[str, str]:
     return {kind: identifier.column for kind, identifier in stream.identifiers.items()} | stream.map
 
 
-def _customers(warehouse: Warehouse, job: Job) -> Iterable[str]:
-    types = _customer_types(warehouse, job)
+def _customers(warehouse: Warehouse, job: Job, types: Mapping[str, str], conversions: Conversions) -> Iterable[str]:
     for (source, name), stream in streams_of(job, "customer").items():
         table = stream_table("clean", source, name)
         if not warehouse.has(table):
@@ -125,6 +134,8 @@ def _customers(warehouse: Warehouse, job: Job) -> Iterable[str]:
             if canonical in ("record_id", "source", "trust", "updated_at"):
                 continue
             value = quoted(columns[canonical]) if canonical in columns else "NULL"
+            if conversion := conversions.get(f"{source}__{name}", {}).get(canonical):
+                value = conversion.sql(value)
             selected.append(f"CAST({value} AS {kind}) AS {quoted(canonical)}")
         yield f"SELECT {', '.join(selected)} FROM {standing_of(warehouse, source, name, stream).living} AS rows"
 
@@ -154,19 +165,19 @@ def _identifiers(stream: StreamBlock, rows: str, record: str, *, source: str, tr
         )
 
 
-def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
+def _events(warehouse: Warehouse, job: Job, event: str, conversions: Conversions) -> Iterable[str]:
     for (source, name), stream in streams_of(job, "event").items():
         table = stream_table("clean", source, name)
-        naming = stream.event
-        if naming is None or naming.name not in (None, event) or not warehouse.has(table):
+        if not is_called(stream, event) or not warehouse.has(table):
             continue
         columns = warehouse.columns(table)
-        properties = [
-            f"{_property(stream, prop, columns)} AS {quoted(prop)}"
-            if kind == "text"
-            else f"TRY_CAST({_property(stream, prop, columns)} AS {SQL_TYPES[kind]}) AS {quoted(prop)}"
-            for prop, kind in job.events[event].items()
-        ]
+        properties = []
+        for prop, kind in job.events[event].items():
+            value = _property(stream, prop, columns)
+            if conversion := conversions.get(f"{source}__{name}", {}).get(f"{event}.{prop}"):
+                value = conversion.sql(value)
+            typed = value if kind == "text" else f"TRY_CAST({value} AS {SQL_TYPES[kind]})"
+            properties.append(f"{typed} AS {quoted(prop)}")
         selected = [
             f"{key_sql(stream)} AS event_id",
             f"{record_sql(source, stream)} AS record_id",
@@ -174,26 +185,38 @@ def _events(warehouse: Warehouse, job: Job, event: str) -> Iterable[str]:
             *properties,
         ]
         rows = standing_of(warehouse, source, name, stream).living
-        yield f"SELECT {', '.join(selected)} FROM {rows} AS rows WHERE {_is_called(stream, event)}"
+        yield f"SELECT {', '.join(selected)} FROM {rows} AS rows WHERE {_called(stream, event)}"
 
 
-def _is_called(stream: StreamBlock, event: str) -> str:
+def is_called(stream: StreamBlock, event: str) -> bool:
+    """Tell whether a stream can have events of this name."""
+    naming = stream.event
+    if naming is None or naming.column is None:
+        return naming is not None and naming.name == event
+    return not naming.names or event in naming.names.values()
+
+
+def _called(stream: StreamBlock, event: str) -> str:
     naming = stream.event
     if naming is None or naming.column is None:
         return "true"
-    words = [word for word, name in naming.names.items() if name == event]
-    if not naming.names:
-        words = [event]
-    listed = ", ".join("'" + word.replace("'", "''") + "'" for word in words) or "NULL"
+    words = [word for word, name in naming.names.items() if name == event] or [event]
+    listed = ", ".join("'" + word.replace("'", "''") + "'" for word in words)
     return f"{quoted(naming.column)} IN ({listed})"
 
 
+def event_column(stream: StreamBlock, name: str, columns: Container[str]) -> str | None:
+    """Return the column that holds a property of a stream's events, None where none does."""
+    if name in stream.properties or stream.properties_json:
+        return stream.properties.get(name)
+    return name if name in columns else None
+
+
 def _property(stream: StreamBlock, name: str, columns: Mapping[str, str]) -> str:
-    if name in stream.properties:
-        return quoted(stream.properties[name])
-    if stream.properties_json:
+    column = event_column(stream, name, columns)
+    if column is None and stream.properties_json:
         return f"json_extract_string({quoted(stream.properties_json)}, '$.{name}')"
-    return quoted(name) if name in columns else "NULL"
+    return "NULL" if column is None else quoted(column)
 
 
 def key_sql(stream: StreamBlock) -> str:

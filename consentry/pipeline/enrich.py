@@ -172,11 +172,12 @@ class _Enriching:
         return filled
 
     def _values(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Return, by field of ours, the value of the answer, in the type that the field has."""
-        return {
-            name: f"TRY_CAST(json_extract_string(e.data, '$.{path}') AS {known.get(name, 'TEXT')})"
-            for name, path in self._block.fields.items()
-        }
+        """Return, by field of ours, the value of the answer, in the type and the unit that the field has."""
+        conversions = self._context.loaded.unified.conversions.get(self._target.name, {})
+        values = {name: f"json_extract_string(e.data, '$.{path}')" for name, path in self._block.fields.items()}
+        for name, conversion in conversions.items():
+            values[name] = conversion.sql(f"TRY_CAST({values[name]} AS DOUBLE)")
+        return {name: f"TRY_CAST({value} AS {known.get(name, 'TEXT')})" for name, value in values.items()}
 
     def _note(self, field: str, found: str, bound: Mapping[str, Any]) -> int:
         self._warehouse.sql(

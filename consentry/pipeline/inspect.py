@@ -39,17 +39,22 @@ def versions_ending(loaded: Loaded) -> list[str]:
 
 
 def discover_job(loaded: Loaded) -> list[dict[str, Any]]:
-    """List the streams of every source, each with the key that the source knows or else the job names."""
+    """List the streams of every source, each with the key that the source knows or else the job names.
+
+    units: of the columns whose contract states one.
+    """
     found = []
     for name, block in loaded.job.sources.items():
         keys = {stream: settings.primary_key for stream, settings in block.streams.items()}
         for stream in loaded.source(name).discover():
+            contract = loaded.contracts.get(f"{name}__{stream.name}")
             row = {
                 "source": name,
                 "stream": stream.name,
                 "primary_key": list(stream.primary_key or keys.get(stream.name, ())),
                 "cursor": stream.cursor,
                 "columns": {field.name: str(field.type) for field in stream.schema},
+                "units": {it.name: it.unit for it in contract.columns if it.unit} if contract else {},
             }
             found.append(row)
     return found

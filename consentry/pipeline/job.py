@@ -30,6 +30,8 @@ def _named(blocks: object) -> object:
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+# An attribute, or a property of an event.
+Measured = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$")]
 
 
 # What the keys of each provider need, and what they may have besides: a key itself stands nowhere in a job.
@@ -163,6 +165,7 @@ class Enrichment(Model):
 
     destination: what the policy calls the vendor, by default the name of the block. identifiers: those that are sent.
     fields: an attribute of ours -> its place in the answer (`job_company.name`); a value we have is never replaced.
+    units: of an attribute, the unit in which the vendor gives it.
     ttl_days: how long an answer, also "nobody", is good.
     """
 
@@ -172,6 +175,7 @@ class Enrichment(Model):
     purpose: str = Field(min_length=1, max_length=255)
     identifiers: tuple[Name, ...] = Field(min_length=1)
     fields: dict[Name, Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]] = Field(min_length=1)
+    units: dict[Name, str] = Field(default_factory=dict)
     ttl_days: int = Field(default=90, ge=1)
 
     def target(self, name: str) -> Target:
@@ -206,7 +210,10 @@ class QuarantineBlock(Model):
 
 
 class Job(Model):
-    """One job file. Relative paths are relative to it; `state` is relative to where you are."""
+    """One job file. Relative paths are relative to it; `state` is relative to where you are.
+
+    units: the unit into which a name is converted (an attribute, or `event.property`), where its sources differ.
+    """
 
     version: Literal[1]
     job: Name
@@ -223,6 +230,7 @@ class Job(Model):
     profile: Profile
     quarantine: QuarantineBlock = Field(default_factory=QuarantineBlock)
     events: dict[Name, dict[Name, Type]] = Field(default_factory=dict)
+    units: dict[Measured, str] = Field(default_factory=dict)
     segments: Path
     segment_limits: Limits = Limits()
     destinations: dict[Name, DestinationBlock] = Field(default_factory=dict)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-import polars as pl
-
 from consentry.config import Document, Faults, bind, read_document
 from consentry.config.document import Where
 from consentry.connectors.base import Connector, ConnectorConfig, Destination, Enriches, NoOptions, Source
@@ -20,8 +18,8 @@ from consentry.consent.policy import Policy, read_policy
 from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
 from consentry.pipeline.accounts import account_of
-from consentry.pipeline.canonical import streams_of
 from consentry.pipeline.job import Job, StreamBlock
+from consentry.pipeline.unified import Unified, rule_type, unify
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.experiments.definition import Experiment, with_arms
@@ -49,7 +47,7 @@ class Loaded:
     """A job that was read without a fault.
 
     contracts: by `source__stream`. sha256: over every file that was read, so that a run can tell whether the job
-    it resumes is still the same.
+    it resumes is still the same. unified: what its names are measured in.
     """
 
     path: Path
@@ -64,6 +62,7 @@ class Loaded:
     models: tuple[Definition, ...] = ()
     experiments: tuple[Experiment, ...] = ()
     kpis: tuple[Kpi, ...] = ()
+    unified: Unified = field(default_factory=Unified)
 
     @property
     def state(self) -> Path:
@@ -138,7 +137,7 @@ def load_job(path: Path) -> Loaded:
     rules = _rules(base / job.segments, profile, job, policy, faults) if profile else _Rules()
     _check_profile(document, job, profile, faults)
     _check_streams(document, job, contracts, faults)
-    _check_types_agree(document, job, contracts, faults)
+    unified = unify(document, job, contracts, profile, faults)
     if profile:
         _check_syncs(document, job, rules.segments, faults)
     if policy:
@@ -159,6 +158,7 @@ def load_job(path: Path) -> Loaded:
         models=rules.models,
         experiments=rules.experiments,
         kpis=rules.kpis,
+        unified=unified,
     )
 
 
@@ -189,19 +189,7 @@ def _rules(folder: Path, profile: Contract, job: Job, policy: Policy | None, fau
 
 def _attributes(profile: Contract) -> dict[str, Type]:
     """Return what rules may name: the columns of the profile contract, in the types of the rule language."""
-    return {column.name: _rule_type(column.dtype) for column in profile.columns if column.name != "person_id"}
-
-
-def _rule_type(dtype: pl.DataType) -> Type:
-    if dtype.is_integer():
-        return "integer"
-    if dtype.is_numeric():
-        return "number"
-    if dtype == pl.Boolean:
-        return "boolean"
-    if dtype == pl.Date:
-        return "date"
-    return "timestamp" if dtype.is_temporal() else "text"
+    return {column.name: rule_type(column.dtype) for column in profile.columns if column.name != "person_id"}
 
 
 def _contract(base: Path, name: str, faults: Faults) -> Contract | None:
@@ -283,23 +271,6 @@ def _check_streams(document: Document, job: Job, contracts: Mapping[str, Contrac
                     hint = did_you_mean(wanted, known) or "."
                     sentence = f"{stream.contract} refers to {wanted!r}, which the job does not have{hint}"
                     faults.add(document.path, document.line(place), sentence)
-
-
-def _check_types_agree(document: Document, job: Job, contracts: Mapping[str, Contract], faults: Faults) -> None:
-    """Refuse two sources that mean different kinds of value by one name: what is merged has to be of one kind."""
-    first: dict[str, tuple[str, Type]] = {}
-    for (source, name), stream in streams_of(job, "customer").items():
-        contract = contracts.get(f"{source}__{name}")
-        kinds: dict[str, Type] = {each.name: _rule_type(each.dtype) for each in contract.columns} if contract else {}
-        for canonical, column in stream.map.items():
-            if column not in kinds:
-                continue
-            here = (f"{source}.{name}", kinds[column])
-            other, kind = first.setdefault(canonical, here)
-            if kind != kinds[column]:
-                place = ("sources", source, "streams", name, "map", canonical)
-                sentence = f"{canonical!r} is {kinds[column]} here and {kind} in {other}. Give both contracts one type."
-                faults.add(document.path, document.line(place), sentence)
 
 
 def _columns_used(stream: StreamBlock) -> list[tuple[str, str]]:

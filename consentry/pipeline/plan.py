@@ -55,8 +55,14 @@ def _details(plan: Plan, stage: str) -> Iterator[str]:
             for key, contract in plan.loaded.contracts.items():
                 size = f"{len(contract.columns)} columns, {len(contract.rules)} rules"
                 yield f"{key.replace('__', '.')}: contract {contract.name}, {size}"
+        case "merge":
+            for of, names in plan.loaded.unified.conversions.items():
+                told = ", ".join(f"{name} into {plan.loaded.unified.units[name]}" for name in names)
+                yield f"{of.replace('__', '.')}: converts {told}"
         case "profile":
             yield f"contract {plan.loaded.profile.name}: {', '.join(c.name for c in plan.loaded.profile.columns)}"
+            if units := plan.loaded.unified.units:
+                yield f"measured in: {', '.join(f'{name} {unit}' for name, unit in units.items())}"
         case "segment":
             for segment in plan.loaded.segments:
                 rule = spell(segment.rule) if segment.rule else f"everybody else of group {segment.fallback_of}"

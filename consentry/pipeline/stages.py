@@ -261,7 +261,7 @@ def _counted(context: Context, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
 
 def merge(context: Context) -> Result:
     """Find out which records are the same person, and make one golden record each."""
-    write_canonical(context.warehouse, context.loaded.job)
+    write_canonical(context.warehouse, context.loaded.job, context.loaded.unified.conversions)
     erased = set_aside_erased(context.warehouse, context.ledger, run_id=context.run_id)
     if erased:
         delete_records(context, SET_ASIDE)

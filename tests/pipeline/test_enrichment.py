@@ -31,7 +31,7 @@ def vendor(running: Sandbox) -> PeopleDataLabs:
     running.reset()
     found = running.vendors["people_data_labs"]
     assert isinstance(found, PeopleDataLabs)
-    found.known = {email(n): {"job_title": f"title {n}", "age": 99} for n in range(0, PEOPLE, 2)}
+    found.known = {email(n): {"job_title": f"title {n}", "age": 99, "commute_minutes": 90} for n in range(0, PEOPLE, 2)}
     return found
 
 
@@ -44,15 +44,18 @@ def enriched(tiny: TinyJob, running: Sandbox, vendor: PeopleDataLabs) -> TinyJob
             "connection": {"api_key": "${PDL_KEY:-sandbox-pdl}", "base_url": running.url("people_data_labs")},
             "purpose": "news",
             "identifiers": ["email"],
-            "fields": {"job_title": "job_title", "age": "age"},
+            "fields": {"job_title": "job_title", "age": "age", "commute": "commute_minutes"},
+            "units": {"commute": "min"},
         }
     }
+    tiny.spec["units"] = {"commute": "hour"}
     tiny.policy["destinations"]["work"] = {
         **deepcopy(tiny.policy["destinations"]["store"]),
         "connector": "people_data_labs",
         "fields": {},
     }
-    columns = {name: {"dtype": kind, "nullable": True} for name, kind in (("age", "Int32"), ("job_title", "String"))}
+    kinds = {"age": "Int32", "job_title": "String", "commute": "Float64"}
+    columns = {name: {"dtype": kind, "nullable": True} for name, kind in kinds.items()}
     (tiny.folder / "contracts" / "profile.yaml").write_text(
         yaml.safe_dump({"name": "profile", "version": 1, "columns": columns})
     )
@@ -87,6 +90,7 @@ def test_enrichment_fills_gaps_and_never_overwrites_first_party_values(
     assert _titles(enriched) == {f"title {n}" for n in range(0, PEOPLE, 2)}
     ages = _query(enriched, "SELECT age FROM profile.person ORDER BY age")
     assert [row["age"] for row in ages] == [20 + n for n in range(PEOPLE)]
+    assert _query(enriched, "SELECT DISTINCT commute FROM profile.person ORDER BY 1")[0] == {"commute": 1.5}
     sources = _query(enriched, "SELECT field, source, count(*) AS n FROM identity.golden_source GROUP BY ALL")
     assert {"field": "job_title", "source": "work", "n": 20} in sources
     assert not any(row["field"] == "age" and row["source"] == "work" for row in sources)
@@ -133,6 +137,18 @@ def test_a_vendor_that_fails_stops_nothing(enriched: TinyJob, vendor: PeopleData
     assert summary["syncs"]["adults"]["adds"] == PEOPLE
     assert "no credit" in summary["enriched"]["work"]["sentence"]
     assert len(_titles(enriched)) == 3
+
+
+def test_a_vendor_states_the_unit_of_what_has_one(enriched: TinyJob) -> None:
+    enriched.spec["enrichments"]["work"]["units"] = {"comute": "min"}
+    enriched.write()
+    with pytest.raises(ConfigError) as told:
+        load_job(enriched.path)
+    assert "The enrichment has no field 'comute'; did you mean 'commute'?" in str(told.value)
+    enriched.spec["enrichments"]["work"]["units"] = {}
+    enriched.write()
+    with pytest.raises(ConfigError, match=r"'commute' has no unit in enrichment work, .* Add it to its 'units'"):
+        load_job(enriched.path)
 
 
 def test_a_vendor_that_the_policy_does_not_know_is_refused(enriched: TinyJob) -> None:
