@@ -22,7 +22,8 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from consentry.config import Faults, Model, Name, bind, read_document
-from consentry.consent.policy import Policy, States
+from consentry.consent.policy import Policy
+from consentry.consent.policy_file import States
 from consentry.consent.rules import REASONS, UNMAPPED, Event, Facts, Subject, decide
 from consentry.consent.ruling import rule_of
 

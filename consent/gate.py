@@ -22,7 +22,8 @@ from consentry.consent.keys import Keyring
 from consentry.consent.ledger import Ledger
 from consentry.consent.mirror import mirror
 from consentry.consent.payload import GRANTED, LEAVING, Payloads, without_imputed
-from consentry.consent.policy import SIGNALS, Destination, Policy
+from consentry.consent.policy import Policy
+from consentry.consent.policy_file import SIGNALS, Destination
 from consentry.consent.present import Register, decide_now, registered
 from consentry.consent.rules import Answer, PurposeRule, TargetRule
 from consentry.consent.rules_sql import DECISIONS, decide_all
@@ -134,9 +135,14 @@ class Gate:
         decided = self._decide(warehouse, [*[self._rule(target) for target in targets], *told])
         return {target.name: decided[target.name] for target in targets}
 
-    def decide_profile(self, warehouse: Warehouse) -> Decided:
-        """Decide who may be profiled: the target `profile` of ops.decision. Without a purpose for it, nobody."""
-        return self._decide(warehouse, [self._profile_rule()])[PROFILE]
+    def decide_profile(self, warehouse: Warehouse) -> tuple[Decided, dict[str, Decided]]:
+        """Decide who may be profiled: the target `profile` of ops.decision. Without a purpose for it, nobody.
+
+        And, by purpose, whose profile may hold what is of a special category: the targets `profile/PURPOSE`.
+        """
+        special = self._special_rules()
+        decided = self._decide(warehouse, [self._profile_rule(), *special.values()])
+        return decided[PROFILE], {purpose: decided[rule.name] for purpose, rule in special.items()}
 
     def payload_hashes(self, warehouse: Warehouse, target: Target, query: str) -> Iterator[pa.RecordBatch]:
         """Name the content that each row of a query would have at the target: batches (person_id, payload_hash).
@@ -240,6 +246,16 @@ class Gate:
         ).to_pylist()
         return {rule.name: _decided(counted, rule.name) for rule in rules}
 
+    def _special_rules(self) -> dict[str, TargetRule]:
+        profiling = self.policy.file.profiling
+        admitting = {profiling.admits(special) for special in profiling.named().values()} if profiling else set[str]()
+        return {purpose: self._special_rule(purpose) for purpose in sorted(admitting)}
+
+    def _special_rule(self, purpose: str) -> TargetRule:
+        assert self.policy.file.profiling is not None
+        purposes = dict.fromkeys((self.policy.file.profiling.purpose, purpose))
+        return self._rule_for(special_target(purpose), list(purposes), frozenset())
+
     def _granted(self, register: Register, target: Target, people: People) -> dict[str, list[str]]:
         """Return the consent signals that the ledger grants now, by person."""
         found: dict[str, list[str]] = {}
@@ -312,6 +328,11 @@ class Gate:
 
     def _rule_for(self, name: str, purposes: Sequence[str], kinds: frozenset[str]) -> TargetRule:
         return target_rule(self.policy, name, purposes, kinds, as_of=self._now())
+
+
+def special_target(purpose: str) -> str:
+    """Name the decision on whose profile may hold what only this purpose admits."""
+    return f"{PROFILE}/{purpose}"
 
 
 def _ids(people: People) -> list[str]:

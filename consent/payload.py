@@ -11,7 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from consentry.consent.keys import Keyring
-from consentry.consent.policy import Destination
+from consentry.consent.policy_file import Destination
 from consentry.consent.sealed import seal_value
 from consentry.consent.transforms import Drop, FieldRule, leave, leave_identifier
 from consentry.model.batch import Operation, Row, Value, payload_hash

@@ -10,182 +10,32 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-
-from consentry.config import Document, Faults, Model, Name, bind, read_document
-from consentry.consent.duration import Duration
+from consentry.config import Document, Faults, bind, read_document
 from consentry.consent.fides import DATA_USES, is_misspelt_use
-from consentry.consent.transforms import DIRECT_IDENTIFIERS, FieldRule, IdentifierRule, Pass, rules_fault
+from consentry.consent.policy_file import Basis, Destination, PolicyFile, Profiling, Purpose, Residence, States
+from consentry.consent.transforms import DIRECT_IDENTIFIERS, Pass, rules_fault
 from consentry.model.names import did_you_mean
 
-# The six of GDPR Art. 6(1), and the opt-out model of the US state laws, which is not one of them.
-Basis = Literal[
-    "consent", "contract", "legal_obligation", "vital", "public_task", "legitimate_interests", "opt_out"
-]  # fmt: skip
-# From the one that lets the fewest through to the one that lets the most: where someone lives is unknown, the
-# first holds. Contract and the like stand last, for no refusal of the person ends them.
-STRICTNESS: tuple[Basis, ...] = (
-    "consent", "legitimate_interests", "opt_out", "contract", "legal_obligation", "public_task", "vital"
-)  # fmt: skip
 _NEEDS_REF: Mapping[Basis, str] = {
     "contract": "contract_ref",
     "legal_obligation": "law_ref",
     "public_task": "law_ref",
     "legitimate_interests": "lia_ref",
 }
-States = Literal["granted", "denied", "withdrawn", "expired", "objected"]
-# Google's two (support.google.com/google-ads/answer/14310715); the connector spells them as its platform wants.
-Signal = Literal["ad_user_data", "ad_personalization"]
-SIGNALS: tuple[Signal, ...] = ("ad_user_data", "ad_personalization")
-# What is tried to take someone out again, in this order, until one works.
-Removal = Literal["remove_member", "replace_list", "delete_audience", "manual"]
-
-
-def _removals() -> list[Removal]:
-    return ["remove_member", "manual"]
-
-
-Text = Annotated[str, Field(min_length=1, max_length=255)]
-# An alias is text, or one key with its values: {tcf: [1, 3]}.
-Alias = Text | Annotated[dict[Name, list[int]], Field(min_length=1, max_length=1)]
-
-
-class Purpose(Model):
-    """Why data is used.
-
-    basis: the lawful basis by regime. ttl: how long a grant lasts. min_notice_version: the oldest notice a grant
-    may have been given under. special_categories: those of GDPR Art. 9 that the notice names. minors: whether a child
-    needs a guardian's grant. sale_or_sharing: whether Global Privacy Control and US opt-outs of sale end it.
-    """
-
-    description: Text | None = None
-    alias: list[Alias] = Field(default_factory=list)
-    basis: Annotated[dict[Name, Basis], Field(min_length=1)]
-    ttl: Duration = Duration(months=13)
-    min_notice_version: Annotated[int, Field(ge=1)] = 1
-    special_categories: list[Name] = Field(default_factory=list)
-    minors: Literal["guardian", "allow"] = "guardian"
-    sale_or_sharing: bool = False
-    lia_ref: Text | None = None
-    contract_ref: Text | None = None
-    law_ref: Text | None = None
-
-
-class Transfer(Model):
-    """How data may go to where the recipient is: `none` inside the EEA, else a mechanism and where it is filed."""
-
-    mechanism: Literal["none", "adequacy", "scc", "bcr", "derogation"]
-    ref: Text | None = None
-
-
-class Destination(Model):
-    """What one destination account may receive: every purpose must hold, and nothing unnamed leaves.
-
-    min_segment: the fewest people an audience may have. min_change: the fewest who may join or leave it at once,
-    so that the difference of two days shows nobody. child_directed: whose age is unknown is not sent.
-    signals: what a platform is told of a person's consent, as fields `granted` or `denied`: each is granted when the
-    ledger holds a grant for every purpose named, whatever the basis of the purpose.
-    """
-
-    connector: Name
-    role: Literal["controller", "processor"]
-    dpa_ref: Text | None = None
-    transfer: Transfer
-    purposes_all_of: Annotated[list[Name], Field(min_length=1)]
-    identifiers: Annotated[dict[Name, IdentifierRule], Field(min_length=1)]
-    fields: dict[Name, FieldRule] = Field(default_factory=dict)
-    signals: dict[Signal, Annotated[list[Name], Field(min_length=1)]] = Field(default_factory=dict)
-    min_segment: Annotated[int, Field(ge=0)] = 50
-    min_change: Annotated[int, Field(ge=0)] = 0
-    child_directed: bool = False
-    on_withdraw: list[Removal] = Field(default_factory=_removals, min_length=1)
-
-
-class Merge(Model):
-    """What holds for a person who is several records.
-
-    identifier_scope: `strict` wants a grant for every identifier of the types that are sent; `identifier` sends
-    those that have one. shared_by: from how many people on an identifier carries no grant. skew: how close two
-    systems may disagree before nobody knows which came last.
-    """
-
-    conflict: Literal["most_restrictive"] = "most_restrictive"
-    identifier_scope: Literal["strict", "identifier"] = "strict"
-    shared_by: Annotated[int, Field(ge=2)] = 2
-    skew: Duration = Duration(seconds=300)
-
-
-class Source(Model):
-    """How far a system that reports consent is believed, and how its words for a state translate."""
-
-    trust: Annotated[int, Field(ge=0, le=100)]
-    states: dict[Text, States] = Field(default_factory=dict)
-
-
-class Profiling(Model):
-    """The purpose under which behaviour and attributes may form a profile."""
-
-    purpose: Name
-
-
-class Residence(Model):
-    """Which column of the records says where someone lives, and which countries are under which regime."""
-
-    field: Name
-    regimes: Annotated[dict[Name, Annotated[list[Text], Field(min_length=1)]], Field(min_length=1)]
-
-
-class Minors(Model):
-    """Which column says how old someone is, and below which age they are a child.
-
-    age: years. born: a date, or the year of birth, of which the later birthday counts. limit: 16 is the highest that
-    GDPR Art. 8 lets a member state set, and that of CCPA 1798.120(c).
-    """
-
-    age: Name | None = None
-    born: Name | None = None
-    limit: Annotated[int, Field(ge=13, le=21)] = 16
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.age is None) == (self.born is None):
-            raise ValueError("minors are told by either 'age' or 'born'")
-        return self
-
-
-class Controller(Model):
-    """Who answers for the processing: named in receipts and in the register."""
-
-    name: Text
-    contact: Text
-
-
-class PolicyFile(Model):
-    """The policy file as it stands; a higher revision comes after a lower one."""
-
-    version: Literal[1]
-    revision: Annotated[int, Field(ge=1)] = 1
-    policy_id: Text
-    default: Literal["deny"]
-    controller: Controller | None = None
-    purposes: Annotated[dict[Name, Purpose], Field(min_length=1)]
-    destinations: dict[Name, Destination] = Field(default_factory=dict)
-    merge: Merge = Merge()
-    sources: dict[Name, Source] = Field(default_factory=dict)
-    profiling: Profiling | None = None
-    residence: Residence | None = None
-    minors: Minors | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy in force: the file, the hash of its bytes, and what its purposes are called elsewhere."""
+    """A policy in force: the file, the hash of its bytes, and what its purposes are called elsewhere.
+
+    document: tells the lines of the file.
+    """
 
     path: Path
     sha256: str
     file: PolicyFile
+    document: Document = field(repr=False, compare=False)
     aliases: Mapping[str, str] = field(repr=False)
 
     @property
@@ -243,7 +93,7 @@ def read_policy(path: Path, faults: Faults) -> Policy | None:
         faults.add(path, document.line(where), sentence)
     if len(faults.found) > known:
         return None
-    return Policy(path, hashlib.sha256(path.read_bytes()).hexdigest(), file, aliases)
+    return Policy(path, hashlib.sha256(path.read_bytes()).hexdigest(), file, document, aliases)
 
 
 def _aliases(file: PolicyFile, document: Document, faults: Faults) -> dict[str, str]:
@@ -276,8 +126,8 @@ def _contradictions(file: PolicyFile) -> Iterator[Finding]:
         yield from _untold(file, name, destination)
     if file.residence:
         yield from _misplaced(file.residence)
-    if file.profiling and file.profiling.purpose not in file.purposes:
-        yield ("profiling", "purpose"), _unknown_purpose(file, file.profiling.purpose)
+    if file.profiling:
+        yield from _uncovered(file, file.profiling)
 
 
 def _untold(file: PolicyFile, name: str, destination: Destination) -> Iterator[Finding]:
@@ -338,6 +188,25 @@ def _untransferable(name: str, destination: Destination) -> Iterator[Finding]:
             yield (*where, "identifiers", kind), fault
 
 
+def _uncovered(file: PolicyFile, profiling: Profiling) -> Iterator[Finding]:
+    if profiling.purpose not in file.purposes:
+        yield ("profiling", "purpose"), _unknown_purpose(file, profiling.purpose)
+    for (kind, name), special in profiling.named().items():
+        where, purpose = ("profiling", "special", f"{kind}s", name), profiling.admits(special)
+        if purpose not in file.purposes:
+            yield (*where, "purpose"), _unknown_purpose(file, purpose)
+        elif not file.purposes[purpose].covers(special.category):
+            yield where, uncovered(purpose, special.category, f"the {kind} {name!r}")
+
+
+def uncovered(purpose: str, category: str, what: str) -> str:
+    """Say that something of a special category may not be used for a purpose, and what would let it."""
+    return (
+        f"The purpose {purpose!r} does not cover {what}, which is of the special category {category!r} (GDPR Art. 9):"
+        " its 'special_categories' have to name it, and its basis has to be consent under every regime."
+    )
+
+
 def _exposed(file: PolicyFile, name: str, destination: Destination) -> Iterator[Finding]:
     for column, rule in destination.fields.items():
         where = ("destinations", name, "fields", column)
@@ -347,8 +216,5 @@ def _exposed(file: PolicyFile, name: str, destination: Destination) -> Iterator[
         if category is None:
             continue
         for purpose in destination.purposes_all_of:
-            declared = file.purposes.get(purpose)
-            if declared and category not in declared.special_categories:
-                yield where, f"Purpose {purpose!r} does not name the special category {category!r} of field {column!r}."
-            elif declared and set(declared.basis.values()) != {"consent"}:
-                yield where, f"The field {column!r} is of a special category, which leaves for consent alone (Art. 9)."
+            if purpose in file.purposes and not file.purposes[purpose].covers(category):
+                yield where, uncovered(purpose, category, f"the field {column!r}")

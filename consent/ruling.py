@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from consentry.consent.policy import STRICTNESS, Policy
+from consentry.consent.policy import Policy
+from consentry.consent.policy_file import STRICTNESS
 from consentry.consent.rules import ANY, PurposeRule, TargetRule
 
 

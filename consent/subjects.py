@@ -14,7 +14,7 @@ import pyarrow as pa
 from consentry.consent.codes import FACTS, SUBJECTS, code_subjects
 from consentry.consent.keys import Keyring
 from consentry.consent.normal import normal, normal_forms
-from consentry.consent.policy import PolicyFile, Residence
+from consentry.consent.policy_file import PolicyFile, Residence
 from consentry.consent.rules import ANY
 from consentry.consent.tokens import LEDGER, SUPPRESSION, Hmac
 from consentry.model.names import is_name, quoted

@@ -19,12 +19,13 @@ from consentry.segments.frozen import bits_of, freeze, frozen
 from consentry.segments.groups import assign
 from consentry.segments.holdout import Split
 from consentry.segments.limits import Limits
+from consentry.segments.reads import Input
 from consentry.segments.scores import Figures
 from consentry.segments.segment import Segment, steps
 from consentry.segments.served import versions
 from consentry.segments.state import State, fingerprint, spelled
 from consentry.segments.timers import Timers, make_timers, write_timers
-from consentry.segments.watch import Finding, Input, Sizes
+from consentry.segments.watch import Finding, Sizes
 from consentry.warehouse import Warehouse
 
 STATED = Limits(min_share=0.0)
@@ -155,7 +156,7 @@ def finish(
     definition: the name of what was evaluated. timers: of those who were decided. before: who was in the segments, when
     that was read already.
     """
-    warehouse, now = population.warehouse, population.clock.now
+    warehouse, catalog, now = population.warehouse, population.catalog, population.clock.now
     sizes = Sizes({segment.name: len(members[segment.name]) for segment in segments}, len(population.alive))
     thresholds = spelled(population.thresholds)
     people = roaring(population.alive)
@@ -164,7 +165,7 @@ def finish(
         freeze(warehouse, segments, members, now=now)
         transitions.note_groups(warehouse, segments)
         holdouts = holdout.hold_out(warehouse, segments)
-        findings = watch.watch(warehouse, segments, sizes, limits, stale=stale, now=now, run_id=run_id)
+        findings = watch.watch(warehouse, segments, catalog, sizes, limits, stale=stale, now=now, run_id=run_id)
         state.write_state(warehouse, State(now, definition, thresholds, population.figures, people), run_id=run_id)
         write_timers(warehouse, timers)
     return Evaluated(

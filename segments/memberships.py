@@ -8,8 +8,8 @@ from dataclasses import replace
 from consentry.segments import ast
 from consentry.segments.clock import Clock
 from consentry.segments.person import Judge, Person, Scores
+from consentry.segments.reads import inputs_of
 from consentry.segments.segment import Segment, steps
-from consentry.segments.watch import inputs_of
 
 
 class Deciding:

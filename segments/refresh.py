@@ -28,12 +28,12 @@ from consentry.segments.frozen import frozen
 from consentry.segments.limits import Limits
 from consentry.segments.membership import rosters
 from consentry.segments.people import ORDINALS, PLACE
+from consentry.segments.reads import Input
 from consentry.segments.segment import Segment
 from consentry.segments.served import versions
 from consentry.segments.spell import spell_value
 from consentry.segments.state import State, fingerprint, read_state
 from consentry.segments.timers import DUE, Timers, due_between
-from consentry.segments.watch import Input
 from consentry.warehouse import Warehouse
 
 

@@ -21,12 +21,16 @@ VERSIONS = "segment.served"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A value a person has elsewhere. query: gives `person_id` and `value`; table: the one it needs, if any."""
+    """A value a person has elsewhere. query: gives `person_id` and `value`; table: the one it needs, if any.
+
+    reads: what it was worked out from, ("event", name) or ("attribute", name).
+    """
 
     type: Type
     query: str
     table: str
     params: Mapping[str, object] = field(default_factory=dict)
+    reads: tuple[tuple[str, str], ...] = ()
 
     def rows(self, warehouse: Warehouse, *, among: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield ordinal and value of everyone, or place and value of those in a table; nothing before it is written."""

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from consentry.segments import ast
+from consentry.segments.catalog import Catalog
 from consentry.segments.limits import Action, Limits
-from consentry.segments.segment import Segment, references
+from consentry.segments.reads import Input, inputs_of
+from consentry.segments.segment import Segment
 from consentry.warehouse import Warehouse
 
 HISTORY = "segment.history"
@@ -21,8 +22,6 @@ _REMEMBERED = 90
 _ENOUGH = 5
 # Scales the median absolute deviation to the standard deviation of a normal distribution.
 _ROBUST = 1.4826
-# What a rule reads: ("event", name) or ("attribute", name).
-Input = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +42,10 @@ class Sizes:
     population: int
 
 
-def inputs_of(segments: Sequence[Segment]) -> dict[str, set[Input]]:
-    """Return what each segment reads, through references and group scores too."""
-    known = {segment.name: segment for segment in segments}
-    groups: dict[str, list[Segment]] = {}
-    for segment in segments:
-        if segment.group:
-            groups.setdefault(segment.group.group, []).append(segment)
-    return {name: _inputs(name, known, groups, set()) for name in known}
-
-
-def _inputs(name: str, known: Mapping[str, Segment], groups: Mapping[str, list[Segment]], seen: set[str]) -> set[Input]:
-    seen.add(name)
-    segment = known[name]
-    nodes: list[ast.Node] = [segment.rule] if segment.rule is not None else []
-    nodes += [segment.group.score] if segment.group and segment.group.score else []
-    found = {item for node in nodes for item in read_by(node)}
-    group = segment.group.group if segment.group else segment.fallback_of
-    needed = [*references(segment.rule), *(other.name for other in groups.get(group or "", ()))]
-    for other in needed:
-        if other in known and other not in seen:
-            found |= _inputs(other, known, groups, seen)
-    return found
-
-
-def read_by(node: ast.Node) -> Iterator[Input]:
-    """Yield the events and attributes that a rule or value reads; names inside `where` are properties."""
-    waiting: list[ast.Node] = [node]
-    while waiting:
-        found = waiting.pop()
-        match found:
-            case ast.Name(name):
-                yield "attribute", name
-            case ast.Aggregate():
-                yield "event", found.event
-            case ast.Sequence():
-                yield "event", found.first
-                yield "event", found.then
-            case _:
-                waiting.extend(ast.children(found))
-
-
 def watch(
     warehouse: Warehouse,
     segments: Sequence[Segment],
+    catalog: Catalog,
     sizes: Sizes,
     limits: Limits,
     *,
@@ -100,7 +59,7 @@ def watch(
     """
     warehouse.sql(f"DELETE FROM {HISTORY} WHERE run_id = $run_id", run_id=run_id)
     past = _past(warehouse)
-    reads = inputs_of(segments) if stale else {}
+    reads = inputs_of(segments, catalog) if stale else {}
     found = [
         *(finding for segment in segments for finding in _small(segment, sizes, limits)),
         *(finding for segment in segments for finding in _odd(segment.name, sizes, past, limits, now)),
@@ -149,7 +108,9 @@ def _odd(
         yield Finding(name, "anomaly", limits.on_anomaly, sentence)
 
 
-def _stale(name: str, reads: Mapping[str, set[Input]], stale: Mapping[Input, str], limits: Limits) -> Iterator[Finding]:
+def _stale(
+    name: str, reads: Mapping[str, Collection[Input]], stale: Mapping[Input, str], limits: Limits
+) -> Iterator[Finding]:
     reasons = sorted({stale[item] for item in reads.get(name, ()) if item in stale})
     if reasons:
         yield Finding(name, "stale", limits.on_stale, f"The segment {name!r} is stale: {' '.join(reasons)}")

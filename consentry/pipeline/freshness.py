@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from consentry.model.names import quoted
 from consentry.pipeline.canonical import stream_table, streams_of
 from consentry.pipeline.job import Job, StreamBlock
-from consentry.segments.watch import Input
+from consentry.segments.reads import Input
 from consentry.warehouse import Warehouse
 
 HELD = "ops.held_stream"

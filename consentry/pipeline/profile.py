@@ -1,6 +1,7 @@
 """Build the merged profile: checked by its contract, gaps filled beside what was observed, no direct identifier.
 
-Only people whose consent allows profiling have a profile; nobody else's attributes or behaviour enter it.
+Only people whose consent allows profiling have a profile; nobody else's attributes or behaviour enter it. What is of
+a special category enters the profile of those alone who granted a purpose that names it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from consentry.identity.golden_for import golden_rows, left_out
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
 from consentry.pipeline.freshness import GOLDEN, hold_attributes
+from consentry.pipeline.special import categories, those_who_granted
 from consentry.pipeline.uses import profiling
 from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
@@ -31,7 +33,7 @@ def build_profile(context: Context) -> dict[str, Any]:
     """Write profile.person and one profile.event__NAME for each event of the catalogue."""
     warehouse, contract = context.warehouse, context.loaded.profile
     context.gate.subjects(warehouse)
-    decided = context.gate.decide_profile(warehouse)
+    decided, special = context.gate.decide_profile(warehouse)
     checked = _checked(context)
     imputed = impute(warehouse, contract, table_in=CHECKED, table_out=IMPUTED, run_id=context.run_id)
     _write_people(context)
@@ -39,12 +41,14 @@ def build_profile(context: Context) -> dict[str, Any]:
     number_profile(warehouse)
     for event in context.loaded.job.events:
         _write_events(context, event)
+    told = {purpose: {"allow": it.allowed, "deny": sum(it.refused.values())} for purpose, it in special.items()}
     context.audit.append(
         "profile.decided",
         run=context.run_id,
         counts={"allow": decided.allowed, "deny": sum(decided.refused.values())},
         reasons=dict(decided.refused),
         quarantined=checked.quarantined,
+        special=told,
     )
     return {
         "profiles": warehouse.count("profile.person"),
@@ -87,7 +91,17 @@ def _profiled(context: Context) -> str:
     """Return the golden records of those who may be profiled: nobody else is judged, or learnt from."""
     rows = golden_rows(context.warehouse, profiling(context.loaded))
     allowed = "SELECT person_id FROM ops.decision WHERE target = 'profile' AND allow"
-    return f"(SELECT g.* FROM {rows} g SEMI JOIN ({allowed}) d ON d.person_id = g.person_id)"
+    special = [name for kind, name in categories(context.loaded.policy) if kind == "attribute"]
+    values = ", ".join(f"{_observed(context, name)} AS {quoted(name)}" for name in special)
+    columns = f"g.* REPLACE ({values})" if values else "g.*"
+    return f"(SELECT {columns} FROM {rows} g SEMI JOIN ({allowed}) d ON d.person_id = g.person_id)"
+
+
+def _observed(context: Context, attribute: str) -> str:
+    """Return the SQL of an attribute of g: one of a special category is that of those alone who granted it."""
+    granted = those_who_granted(context.loaded.policy, ("attribute", attribute))
+    value = f"g.{quoted(attribute)}"
+    return f"CASE WHEN CAST(g.person_id AS {PERSON}) IN ({granted}) THEN {value} END" if granted else value
 
 
 def _write_people(context: Context) -> None:
@@ -97,7 +111,8 @@ def _write_people(context: Context) -> None:
     selected = [f"CAST(g.person_id AS {PERSON}) AS person_id"]
     for column in contract.columns:
         name, filled = quoted(column.name), quoted(f"{column.name}__imputed")
-        value = f"coalesce(g.{name}, g.{filled})" if served.get(column.name) == "imputed" else f"g.{name}"
+        value = _observed(context, column.name)
+        value = f"coalesce({value}, g.{filled})" if served.get(column.name) == "imputed" else value
         selected.append(f"{value} AS {name}")
         if column.name in served:
             selected.append(f"(g.{name} IS NULL AND g.{filled} IS NOT NULL) AS {filled}")
@@ -158,16 +173,19 @@ def _write_tokens(context: Context) -> None:
 def _write_events(context: Context, event: str) -> None:
     """Write the events of one name with the person they belong to and their number, sorted as rules read them.
 
-    Events of records that may not be linked with the person for profiling are not the person's.
+    Events of records that may not be linked with the person for profiling are not the person's, and events of a
+    special category are those of whoever granted that.
     """
     properties = ", ".join(f"e.{quoted(name)}" for name in context.loaded.job.events[event])
     others, params = left_out(context.warehouse, profiling(context.loaded))
+    granted = those_who_granted(context.loaded.policy, ("event", event))
+    special = f" SEMI JOIN ({granted}) s ON s.person_id = m.person_id" if granted else ""
     context.warehouse.sql(
         f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, o.ordinal AS {NUMBER}, e.occurred_at"
         f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
         f" ANTI JOIN ({others}) l ON l.record_id = e.record_id"
         " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
-        " JOIN profile.person p ON p.person_id = m.person_id"
+        f" JOIN profile.person p ON p.person_id = m.person_id{special}"
         f" JOIN {ORDINALS} o ON o.person_id = m.person_id ORDER BY o.ordinal, e.occurred_at",
         **params,
     )

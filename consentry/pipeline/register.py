@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consentry.consent.policy import Destination, Purpose
+from consentry.consent.policy_file import Destination, Purpose
 from consentry.pipeline.load import Loaded
 
 

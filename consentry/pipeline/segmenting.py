@@ -19,6 +19,7 @@ from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.left import left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Silent
+from consentry.pipeline.special import unmarked
 from consentry.pipeline.terms import terms
 from consentry.segments.evaluate import preview
 from consentry.segments.examples import run_tests
@@ -42,7 +43,8 @@ def lint_segments(loaded: Loaded) -> list[Told]:
     used = {sync.segment for sync in loaded.job.syncs.values()}
     sentence = "No sync uses the segment, so that nothing comes of it."
     unused = [Remark(s.name, "unused", "info", sentence) for s in loaded.segments if s.name not in used]
-    remarks = [*lint(loaded.segments, loaded.catalog), *weighed(unused, loaded.segments)]
+    telling = unmarked(loaded.policy, loaded.segments, loaded.catalog)
+    remarks = [*lint(loaded.segments, loaded.catalog), *weighed([*telling, *unused], loaded.segments)]
     found: list[Told] = [asdict(remark) for remark in remarks]
     counts = Counter(sync.destination for sync in loaded.job.syncs.values())
     for _, sentence in crowded(counts, loaded.job.segment_limits).values():

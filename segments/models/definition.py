@@ -16,6 +16,7 @@ from consentry.segments import ast
 from consentry.segments.ast import Type
 from consentry.segments.catalog import Catalog
 from consentry.segments.limits import Seconds, Share
+from consentry.segments.reads import Input, read_by
 from consentry.segments.served import Served
 from consentry.segments.spell import spell, spell_value
 
@@ -139,6 +140,13 @@ class Definition:
             case "clv":
                 return {"value": "number", "purchases": "number", "alive": "number"}
 
+    def reads(self) -> tuple[Input, ...]:
+        """Return the attributes and events that the model learns from."""
+        nodes: list[ast.Node | None] = [*(feature.value for feature in self.features), self.population]
+        nodes.append(self.target.rule if self.target else None)
+        orders = {("event", self.clv.event)} if self.clv else set()
+        return tuple(sorted({found for node in nodes if node for found in read_by(node)} | orders))
+
     @property
     def table(self) -> str:
         """Return where the model's last scoring stands."""
@@ -148,7 +156,7 @@ class Definition:
         """Return the outputs as rules name them."""
         found = {
             f"model.{self.name}.{output}": Served(
-                kind, f"SELECT person_id, {quoted(output)} AS value FROM {self.table}", self.table
+                kind, f"SELECT person_id, {quoted(output)} AS value FROM {self.table}", self.table, reads=self.reads()
             )
             for output, kind in self.outputs().items()
         }

@@ -321,7 +321,7 @@ def test_a_profile_wants_a_grant_for_the_profiling_purpose(town: Town) -> None:
     town.tell(ANN, purpose="personalisation")
     town.tell("bob@example.com")
     town.settle()
-    decided = town.gate.decide_profile(town.warehouse)
+    decided, _ = town.gate.decide_profile(town.warehouse)
     assert (decided.allowed, decided.refused) == (1, {"purpose_not_covered": 1})
 
 
@@ -330,7 +330,7 @@ def test_without_a_profiling_purpose_nobody_is_profiled(tmp_path: Path) -> None:
         town.person("ann", email=ANN)
         town.tell(ANN, purpose="personalisation")
         town.settle()
-        decided = town.gate.decide_profile(town.warehouse)
+        decided, _ = town.gate.decide_profile(town.warehouse)
         assert (decided.allowed, decided.refused) == (0, {"no_policy": 1})
 
 

@@ -145,7 +145,7 @@ def test_t63_a_wildcard_is_no_purpose(tmp_path: Path, wildcard: str) -> None:
         ("rules: meta@2026-08}", "rules: meta@1999}", "are not known"),
         ("{transform: band, width: 10, top: 80}", "{transform: band, width: 0}", "width"),
         ("{transform: drop}", "{transform: hide}", "transform"),
-        ("{transform: drop}", "{transform: pass, special_category: health}", "does not name the special category"),
+        ("{transform: drop}", "{transform: pass, special_category: health}", "does not cover the field"),
         ("shared_by: 2", "shared_by: 1", "shared_by"),
         ("skew: PT5M", "skew: 5", "ISO 8601"),
         ("purposes_all_of: [newsletter, ads]", "purposes_all_of: [newsletter, ads, ads]", "twice"),

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from consentry.segments import ast
 from consentry.segments.catalog import Catalog
 from consentry.segments.evaluate import Evaluated, evaluate
 from consentry.segments.files import Segment
 from consentry.segments.holdout import is_held_out, mismatch_p
 from consentry.segments.limits import Limits, crowded
 from consentry.segments.overlap import alike, pairs
+from consentry.segments.parse import parse, parse_value
 from consentry.segments.person import Person
-from consentry.segments.segment import Holdout
-from consentry.segments.watch import inputs_of
+from consentry.segments.reads import inputs_of
+from consentry.segments.scores import Term, Weighted
+from consentry.segments.segment import Holdout, Place
+from consentry.segments.served import Served
 from consentry.warehouse import DuckDBWarehouse
 
 Write = Callable[[str], tuple[Segment, ...]]
@@ -135,6 +140,28 @@ def test_what_a_segment_reads_includes_what_its_references_read(write: Write) ->
         "a": {("attribute", "device"), ("event", "purchase")},
         "b": {("event", "purchase")},
     }
+
+
+def test_what_a_segment_reads_includes_what_scores_and_models_are_made_of_and_what_its_group_reads() -> None:
+    care = Weighted("care", (Term(parse_value("count(purchase)"), 1.0),), is_integer=True)
+    churn = Served("number", "", "segment.model__churn", reads=(("attribute", "income"),))
+    catalog = Catalog({}, scores={"score.care": care}, served={"model.churn": churn})
+    segments = [
+        Segment("first", "t", "ads", parse("age > 1"), group=Place("ladder", 1, parse_value("score.care"))),
+        Segment("second", "t", "ads", parse("model.churn > 0.5"), group=Place("ladder", 2)),
+        Segment("rest", "t", "ads", None, fallback_of="ladder"),
+        Segment("outside", "t", "ads", parse("in segment(rest) and device == 'mobile'")),
+    ]
+    ladder = {("attribute", "age"), ("event", "purchase"), ("attribute", "income")}
+    found = inputs_of(segments, catalog)
+    assert found == dict.fromkeys(("first", "second", "rest"), ladder) | {"outside": ladder | {("attribute", "device")}}
+
+
+def test_a_long_chain_of_references_is_followed_to_its_end() -> None:
+    names = [f"s{n:05d}" for n in range(10_000)]
+    chain = [Segment(names[0], "t", "ads", parse("age > 1"))]
+    chain += [Segment(name, "t", "ads", ast.InSegment(before)) for before, name in pairwise(names)]
+    assert inputs_of(chain)[names[-1]] == {("attribute", "age")}
 
 
 def test_stale_data_a_segment_with_an_old_input_is_stale_and_its_syncs_are_held(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from consentry.segments import watch
+from consentry.segments.catalog import Catalog
 from consentry.segments.evaluate import STATED
 from consentry.segments.files import Segment
 from consentry.segments.membership import make_tables, publish
@@ -37,7 +38,7 @@ def evaluated(warehouse: DuckDBWarehouse, members: Mapping[str, set[int]], at: d
     sizes = watch.Sizes({name: len(people) for name, people in members.items()}, len(PEOPLE))
     with warehouse.transaction():
         publish(warehouse, {name: BitMap(people) for name, people in members.items()}, now=at, run_id=run_id)
-        watch.watch(warehouse, segments, sizes, STATED, stale={}, now=at, run_id=run_id)
+        watch.watch(warehouse, segments, Catalog({}), sizes, STATED, stale={}, now=at, run_id=run_id)
 
 
 def inside(warehouse: DuckDBWarehouse, at: datetime) -> dict[str, set[int]]:
