@@ -117,8 +117,10 @@ class Files:
 
     def read(self, stream: Stream, state: State) -> Iterator[Page]:
         """Yield the records of files that are new or changed since `state`; a changed file is read whole."""
-        done: dict[str, object] = dict(state.get("files", {}))
-        for name in self._names(stream.name):
+        names = dict.fromkeys(self._names(stream.name))
+        # A file that is gone is forgotten: the state of a folder that is cleared now and then stays small.
+        done: dict[str, object] = {name: mark for name, mark in state.get("files", {}).items() if name in names}
+        for name in names:
             mark = self._files.mark(name)
             if done.get(name) == mark:
                 continue

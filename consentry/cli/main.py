@@ -12,6 +12,7 @@ from consentry import __version__
 from consentry.cli import (
     auditing,
     authoring,
+    collecting,
     consenting,
     contracting,
     experimenting,
@@ -61,6 +62,7 @@ app.add_typer(segmenting.app, name="segment")
 app.add_typer(modelling.app, name="model")
 app.add_typer(experimenting.app, name="experiment")
 app.add_typer(qualifying.app, name="quality")
+app.add_typer(collecting.app, name="collect")
 authoring.register(inspecting.connectors_app)
 app.add_typer(inspecting.connectors_app, name="connectors")
 

@@ -12,6 +12,11 @@ import typer
 from consentry.cli.output import Output, OutputOption, console, emit
 from consentry.errors import ConfigError
 
+# What has to run beside a template's job.
+BESIDE = {
+    "quickstart": "consentry sandbox   (in another terminal)",
+    "tracking": "consentry collect serve {folder}/events   (in another terminal; see docs/collecting.md)",
+}
 TEMPLATES = Path(str(resources.files("consentry.configs")))
 
 
@@ -34,10 +39,11 @@ def init_command(
         raise ConfigError(f"{folder} is not empty. Name a new folder.")
     shutil.copytree(source, folder, dirs_exist_ok=True)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    emit(output, {"folder": str(folder), "files": files}, lambda: _show(folder, files))
+    emit(output, {"folder": str(folder), "files": files}, lambda: _show(folder, files, BESIDE[template]))
 
 
-def _show(folder: Path, files: list[str]) -> None:
+def _show(folder: Path, files: list[str], beside: str) -> None:
     console.print(f"Wrote {len(files)} files to {folder}. Next:", markup=False)
-    console.print(f"  consentry validate {folder}/job.yaml\n  consentry sandbox   (in another terminal)", markup=False)
+    for command in (f"consentry validate {folder}/job.yaml", beside.format(folder=folder)):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
     console.print(f"  consentry run {folder}/job.yaml", markup=False)

@@ -26,6 +26,7 @@ from consentry.consent.signals.rows import SignalBlock
 from consentry.consent.signature import HEADER, is_signed
 from consentry.errors import ConsentryError
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.over_http import body_of, refused
 from consentry.pipeline.privacy import ledger_of
 from consentry.pipeline.shared_secret import shared_secret
 
@@ -44,37 +45,28 @@ def listener(loaded: Loaded, *, variable: str) -> Starlette:
         pass
 
     async def take(request: Request) -> Response:
-        body = await _body(request)
+        body = await body_of(request, MAX_BODY)
         if body is None:
-            return _refused(413, "too_large", f"A message has at most {MAX_BODY:,} bytes.")
+            return refused(413, "too_large", f"A message has at most {MAX_BODY:,} bytes.")
         if not is_signed(secret, body, request.headers.get(HEADER, ""), now=time.time()):
-            return _refused(401, "not_signed", f"The header {HEADER} is missing, wrong or older than five minutes.")
+            return refused(401, "not_signed", f"The header {HEADER} is missing, wrong or older than five minutes.")
         return await run_in_threadpool(_taken, loaded, body, request.path_params.get("kind"))
 
     paths = ("/consents", "/signals/{kind}")
     return Starlette(routes=[Route(path, take, methods=["POST"]) for path in paths])
 
 
-async def _body(request: Request) -> bytes | None:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            return None
-    return body
-
-
 def _taken(loaded: Loaded, body: bytes, kind: str | None) -> Response:
     rows = _events(body)
     if rows is None:
-        return _refused(400, "not_read", f"A message is one JSON object, or a list of at most {MAX_EVENTS:,}.")
+        return refused(400, "not_read", f"A message is one JSON object, or a list of at most {MAX_EVENTS:,}.")
     if kind is not None and kind not in KINDS:
-        return _refused(404, "unknown_signal", f"There is no signal of that name. There are: {', '.join(KINDS)}.")
+        return refused(404, "unknown_signal", f"There is no signal of that name. There are: {', '.join(KINDS)}.")
     try:
         with ledger_of(loaded) as ledger:
             found = ledger.record(_decoded(rows, kind, loaded), policy=loaded.policy)
     except ConsentryError as error:
-        return _refused(503, error.code, "The ledger cannot be written now. Send the message again.")
+        return refused(503, error.code, "The ledger cannot be written now. Send the message again.")
     return JSONResponse(asdict(found))
 
 
@@ -95,7 +87,3 @@ def _events(body: bytes) -> list[dict[str, Any]] | None:
         return None
     rows = found if isinstance(found, list) else [found]
     return rows if 0 < len(rows) <= MAX_EVENTS and all(isinstance(row, dict) for row in rows) else None
-
-
-def _refused(status: int, code: str, sentence: str) -> Response:
-    return JSONResponse({"code": code, "message": sentence}, status)

@@ -18,11 +18,13 @@ from starlette.routing import Route
 from consentry.consent.instants import written
 from consentry.errors import ConsentryError, StopRun
 from consentry.pipeline.lookup import Lookup
+from consentry.pipeline.over_http import refused
 from consentry.pipeline.shared_secret import shared_secret
 
 RETRY_AFTER_S = 10
 # The answers of these errors; with any other the state of the job cannot be read now.
 _STATUS = {"unknown_sync": 404, "small_change": 403}
+_UNKEPT = {"Cache-Control": "no-store"}
 
 
 def lookup_server(lookup: Lookup, *, variable: str) -> Starlette:
@@ -34,15 +36,15 @@ def lookup_server(lookup: Lookup, *, variable: str) -> Starlette:
     # What is wrong shows now, and not with the first question; a run that goes on is nothing wrong.
     try:
         lookup.published()
-    except StopRun as refused:
-        if refused.code != "warehouse_locked":
+    except StopRun as stopped:
+        if stopped.code != "warehouse_locked":
             raise
 
     async def tell(request: Request) -> Response:
         # Headers are bytes; Starlette reads them as Latin-1, which loses none.
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode("latin-1"), expected):
             sentence = "The header Authorization does not hold the secret, as 'Bearer <secret>'."
-            return _answer(401, {"code": "not_allowed", "message": sentence}, **{"WWW-Authenticate": "Bearer"})
+            return refused(401, "not_allowed", sentence, **_UNKEPT, **{"WWW-Authenticate": "Bearer"})
         return await run_in_threadpool(_told, lookup, **request.path_params)
 
     return Starlette(routes=[Route("/people/{person}/syncs/{sync}", tell, methods=["GET"])])
@@ -53,9 +55,9 @@ def _told(lookup: Lookup, person: str, sync: str) -> Response:
         found = lookup.answer(person, sync)
     except ConsentryError as error:
         if error.code in _STATUS:
-            return _answer(_STATUS[error.code], {"code": error.code, "message": str(error)})
+            return refused(_STATUS[error.code], error.code, str(error), **_UNKEPT)
         sentence = "What the last run left cannot be read now, as while the job is running. Ask again later."
-        return _answer(503, {"code": error.code, "message": sentence}, **{"Retry-After": str(RETRY_AFTER_S)})
+        return refused(503, error.code, sentence, **_UNKEPT, **{"Retry-After": str(RETRY_AFTER_S)})
     told = {
         "sync": found.sync,
         "segment": found.segment,
@@ -63,8 +65,4 @@ def _told(lookup: Lookup, person: str, sync: str) -> Response:
         "since": written(found.since) if found.since else None,
         "evaluated_at": written(found.evaluated_at),
     }
-    return _answer(200, told)
-
-
-def _answer(status: int, told: dict[str, object], **headers: str) -> Response:
-    return JSONResponse(told, status, {"Cache-Control": "no-store", **headers})
+    return JSONResponse(told, headers=_UNKEPT)

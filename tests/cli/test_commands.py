@@ -82,8 +82,9 @@ def test_validate_and_its_schema(cli: Cli, tiny: TinyJob) -> None:
     assert "connection_hubspot" in schema["$defs"]
 
 
-def test_init_writes_a_job_that_is_valid(cli: Cli, tmp_path: Path) -> None:
-    assert cli("init", tmp_path / "mine")[0] == 0
+@pytest.mark.parametrize("template", ["quickstart", "tracking"])
+def test_init_writes_a_job_that_is_valid(cli: Cli, tmp_path: Path, template: str) -> None:
+    assert cli("init", tmp_path / "mine", "--template", template)[0] == 0
     assert cli("validate", tmp_path / "mine" / "job.yaml")[0] == 0
     code, _, err = cli("init", tmp_path / "mine")
     assert (code, "is not empty" in err) == (1, True)

@@ -161,6 +161,15 @@ def test_an_unchanged_file_is_not_read_again_and_a_new_one_alone(tmp_path: Path)
     assert [row["id"] for row in rows] == ["1", "3"]
 
 
+def test_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    for name in ("a1.csv", "a2.csv"):
+        (tmp_path / name).write_text("id\n1\n")
+    _, state = _read(tmp_path, path="a*.csv")
+    (tmp_path / "a1.csv").unlink()
+    rows, state = _read(tmp_path, state, path="a*.csv")
+    assert (rows, list(state["files"])) == ([], ["a2.csv"])
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_read_resumes_at_every_page_boundary(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_formats, "BATCH_ROWS", 7)
