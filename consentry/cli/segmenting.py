@@ -79,7 +79,7 @@ def explain_command(
     """Say for every segment whether a person is in it, and which condition decides. It shows personal values.
 
     With --at: whether they were in it then, since when and by which run, and what its conditions come to as of then.
-    Attributes are those of now, and what disagrees with them is told.
+    Attributes are those of then where the job keeps them (`keep_earlier`), else those of now; what disagrees is told.
     """
     loaded = load_job(job)
     if at is None:

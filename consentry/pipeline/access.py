@@ -20,6 +20,7 @@ from consentry.pipeline.job import instant
 from consentry.pipeline.left import held_log, left_warehouse
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.privacy import ledger_of
+from consentry.segments.earlier import EARLIER
 from consentry.warehouse import DuckDBWarehouse
 
 _RECORDS = "SELECT m.record_id FROM identity.membership m WHERE m.valid_to_run IS NULL AND m.person_id = $person"
@@ -31,6 +32,10 @@ _HELD = {
     "records": ("clean.customer", f"SELECT * FROM clean.customer WHERE record_id IN ({_RECORDS})"),
     "golden_record": ("identity.golden", "SELECT * FROM identity.golden WHERE person_id = $person"),
     "profile": ("profile.person", "SELECT * FROM profile.person WHERE person_id = $person"),
+    "earlier": (
+        EARLIER,
+        f"SELECT name, value, until FROM {EARLIER} WHERE person_id = $person ORDER BY until, name",
+    ),
     "segments": (
         "segment.membership",
         "SELECT segment, entered_at FROM segment.membership WHERE person_id = $person ORDER BY segment",

@@ -197,9 +197,14 @@ class DestinationBlock(Model):
 
 
 class Profile(Model):
-    """The merged profile: the contract that names its attributes."""
+    """The merged profile: the contract that names its attributes.
+
+    keep_earlier: how long replaced values of attributes that rules read are kept, such as `90 days`, to explain the
+    segments of earlier days; by default they are not.
+    """
 
     contract: str
+    keep_earlier: Seconds | None = None
 
 
 class QuarantineBlock(Model):

@@ -12,6 +12,7 @@ from consentry.errors import ConfigError, ConsentryError, StopRun
 from consentry.model.ids import new_run_id
 from consentry.model.names import did_you_mean
 from consentry.pipeline.context import Context, opened
+from consentry.pipeline.earlier import kept_names
 from consentry.pipeline.left import check_has_run
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress, Silent
@@ -107,6 +108,7 @@ def _scored(context: Context, definition: Definition) -> Told:
             registry_of(context),
             now=context.as_of,
             run_id=context.run_id or new_run_id(),
+            kept=kept_names(context.loaded),
         )
     except ConsentryError as error:
         told |= {"sentence": str(error), "code": error.code}

@@ -16,6 +16,7 @@ from consentry.errors import StopRun
 from consentry.identity.golden_for import golden_rows, left_out
 from consentry.model.names import quoted
 from consentry.pipeline.context import Context
+from consentry.pipeline.earlier import publish_people
 from consentry.pipeline.freshness import GOLDEN, hold_attributes
 from consentry.pipeline.special import categories, those_who_granted
 from consentry.pipeline.uses import profiling
@@ -116,9 +117,10 @@ def _write_people(context: Context) -> None:
         selected.append(f"{value} AS {name}")
         if column.name in served:
             selected.append(f"(g.{name} IS NULL AND g.{filled} IS NOT NULL) AS {filled}")
-    context.warehouse.sql(
-        f"CREATE OR REPLACE TABLE profile.person AS SELECT {', '.join(selected)} FROM {IMPUTED} g"
-        " JOIN ops.decision d ON d.person_id = g.person_id AND d.target = 'profile' AND d.allow"
+    publish_people(
+        context,
+        f"SELECT {', '.join(selected)} FROM {IMPUTED} g"
+        " JOIN ops.decision d ON d.person_id = g.person_id AND d.target = 'profile' AND d.allow",
     )
     _write_tokens(context)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ _EVALUATIONS = ("segment.evaluated", "segment.refreshed")
 class Terms:
     """What the log has of an evaluation; None where it has not. plan: the hash of the job and its files.
 
-    definition: the fingerprint of the segments and the catalogue. thresholds: percentiles as rules spell them.
+    noted_at: when it was written to the log, by the real clock. definition: the fingerprint of the segments and the
+    catalogue. thresholds: percentiles as rules spell them.
     """
 
     plan: str | None
+    noted_at: datetime | None
     definition: str | None
     thresholds: Mapping[str, float | None] | None
     figures: Mapping[str, Figures | None] | None
@@ -46,6 +49,7 @@ def terms_of(log: Path, run_id: str) -> Terms:
     thresholds, figures = last.get("thresholds"), last.get("figures")
     return Terms(
         plan=plans[-1] if plans else None,
+        noted_at=datetime.fromisoformat(last["ts"]) if last else None,
         definition=last.get("definition"),
         thresholds=thresholds and {name: None if v is None else float(v) for name, v in thresholds.items()},
         figures=figures and {name: tuple(map(float, values)) or None for name, values in figures.items()},

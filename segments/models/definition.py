@@ -154,13 +154,18 @@ class Definition:
 
     def served(self) -> Mapping[str, Served]:
         """Return the outputs as rules name them."""
-        found = {
-            f"model.{self.name}.{output}": Served(
-                kind, f"SELECT person_id, {quoted(output)} AS value FROM {self.table}", self.table, reads=self.reads()
+        kinds, reads = self.outputs(), self.reads()
+        return {
+            name: Served(
+                kinds[output], f"SELECT person_id, {quoted(output)} AS value FROM {self.table}", self.table, reads=reads
             )
-            for output, kind in self.outputs().items()
+            for name, output in self.columns().items()
         }
-        return {f"model.{self.name}": next(iter(found.values())), **found}
+
+    def columns(self) -> dict[str, str]:
+        """Return the column of each output, by the names that rules use."""
+        outputs = list(self.outputs())
+        return {f"model.{self.name}": outputs[0], **{f"model.{self.name}.{output}": output for output in outputs}}
 
 
 def serving(catalog: Catalog, definitions: tuple[Definition, ...]) -> Catalog:

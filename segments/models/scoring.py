@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow as pa
 from consentry.errors import ConfigError
 from consentry.segments.bits import Column, Ordinals
 from consentry.segments.catalog import Catalog
+from consentry.segments.earlier import replace_served
 from consentry.segments.models.asof import Observed, observe, person_ids
 from consentry.segments.models.cluster import Clustering
 from consentry.segments.models.clv import BgNbd, GammaGamma, value
@@ -55,11 +56,13 @@ def score(
     *,
     now: datetime,
     run_id: str,
+    kept: Collection[str] = (),
 ) -> Scored:
     """Score everybody the model is about, as of now, and replace what was said before.
 
-    Raises ConfigError when no version is in use or it learnt something else than the file says, StopRun when its files
-    were changed: then what was said before stays.
+    kept: the names that rules use whose replaced values are kept (`segments.earlier`). Raises ConfigError when no
+    version is in use or it learnt something else than the file says, StopRun when its files were changed: then what was
+    said before stays.
     """
     version = registry.champion(definition.name)
     if version is None:
@@ -73,6 +76,8 @@ def score(
     make_tables(warehouse)
     with warehouse.transaction():
         _write(warehouse, definition, people, said, version=version, now=now)
+        columns = {name: column for name, column in definition.columns().items() if name in kept}
+        replace_served(warehouse, definition.table, _staged(definition), columns, now=datetime.now(UTC))
         _note(warehouse, definition.name, version, len(people), drift, now=now, run_id=run_id)
     return Scored(definition.name, version, len(people), tuple(drift))
 
@@ -136,7 +141,7 @@ def make_tables(warehouse: Warehouse) -> None:
 def _write(
     warehouse: Warehouse, definition: Definition, people: Ordinals, said: Said, *, version: int, now: datetime
 ) -> None:
-    """Write one row a person; whoever the model says nothing about has none."""
+    """Stage one row a person; whoever the model says nothing about has none."""
     kinds = definition.outputs()
     schema = pa.schema(
         [
@@ -150,7 +155,11 @@ def _write(
     count = len(people)
     ids = pa.array(person_ids(warehouse, people), pa.string())
     own = [ids, *columns, pa.array([version] * count, pa.int64()), pa.array([now] * count, _INSTANT)]
-    warehouse.write(definition.table, [pa.RecordBatch.from_arrays(own, schema=schema)], schema=schema)
+    warehouse.write(_staged(definition), [pa.RecordBatch.from_arrays(own, schema=schema)], schema=schema)
+
+
+def _staged(definition: Definition) -> str:
+    return f"{definition.table}__staged"
 
 
 def _note(

@@ -146,7 +146,7 @@ def test_what_disagrees_with_the_membership_of_then_is_told(cli: Cli, ran: TinyJ
     found = told(cli("segment", "explain", ran.path, person, "--at", "2026-03-02", "-o", "json"))
     (older,) = (row for row in found["segments"] if row["segment"] == "older")
     assert (older["member"], older["holds"], found["evaluation"]["rules"]) == (True, False, "same")
-    assert "an attribute, what a model says" in older["remark"]
+    assert "known now: age, or what is known of events of then has changed." in older["remark"]
     assert older["reasons"][0]["values"] == {"age": 19.0, "percentile(50 of age)": 39.5}
     assert found["notes"][0].startswith("Attributes") and "those of that run" in found["notes"][-1]
     _, text, _ = cli("segment", "explain", ran.path, person, "--at", "2026-03-02")
@@ -184,8 +184,8 @@ def test_what_an_earlier_day_cannot_be_told_of_is_said(cli: Cli, ran: TinyJob) -
         return found["notes"], {row["segment"]: row for row in found["segments"]}
 
     notes, rows = at()
-    assert "the audit log does not tell by which run" in notes[1]
-    assert "of the last evaluation where the log has none of that run" in notes[2]
+    assert "the audit log does not tell by which run" in notes[2]
+    assert "of the last evaluation where the log has none of that run" in notes[3]
     assert rows["low"]["remark"] == "The rule holds, and top comes first in the group ladder."
     now = told(cli("segment", "explain", ran.path, person, "-o", "json"))["segments"]
     assert {row["segment"]: row.get("remark") for row in now}["low"] == rows["low"]["remark"]
@@ -205,7 +205,7 @@ def test_a_person_of_several_ids_is_told_by_each_and_who_is_erased_not_at_all(cl
         return found["notes"], found["segments"][0]
 
     kept, gone = (one, other) if person_of(cli, ran, 4) == one else (other, one)
-    assert at(kept)[0][0] == f"Ids that went into this one have memberships of their own until then: {gone}."
+    assert at(kept)[0][0].endswith(f"memberships of their own until then, and their events count here: {gone}.")
     notes, adults = at(gone)
     assert notes[0] == f"The person is kept as {kept} today: what came after is told of that id."
     assert notes[1] == "There is no profile of this person now, so that no condition can be judged."

@@ -14,6 +14,7 @@ import yaml
 
 from consentry.audit.read import events_of
 from consentry.errors import ConfigError
+from consentry.pipeline.earlier import kept_names, names_of
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
 from consentry.pipeline.progress import Silent
@@ -132,6 +133,17 @@ def test_psychographics_of_a_special_category_are_known_of_those_alone_who_grant
         it for it in events_of(clinic.folder / "state/audit", summary["run_id"]) if it["action"] == "profile.decided"
     ]
     assert [it["special"] for it in told] == [{"care": {"allow": 10, "deny": PEOPLE - 10}}]
+
+
+def test_earlier_values_of_a_special_category_are_not_kept_for_they_would_outlive_the_grant(clinic: TinyJob) -> None:
+    feature = "{model: ills, description: t, purpose: care, kind: cluster, features: {n: count(medicine_bought)}}"
+    (clinic.folder / "segments" / "models.yaml").write_text(f"models: [{feature}]\n")
+    add_segment(clinic, "ill", "model.ills.label == 'c1' or age > 90")
+    clinic.spec["profile"]["keep_earlier"] = "90 days"
+    clinic.write()
+    loaded = load_job(clinic.path)
+    assert names_of(loaded) == {"age", "smoker", "model.ills.label"}
+    assert kept_names(loaded) == {"age"}
 
 
 def test_who_takes_the_grant_back_keeps_the_profile_without_it(clinic: TinyJob) -> None:

@@ -54,9 +54,14 @@ Write = Callable[[str], tuple[Segment, ...]]
 
 def fill(warehouse: DuckDBWarehouse, catalog: Catalog, people: Mapping[str, Person]) -> None:
     """Write people to the profile tables."""
+    fill_events(warehouse, catalog, people)
     persons = pa.schema([("person_id", pa.string()), *((n, _ARROW[kind]) for n, kind in catalog.attributes.items())])
     rows = [{"person_id": name, **person.attributes} for name, person in people.items()]
     warehouse.write("profile.person", [pa.RecordBatch.from_pylist(rows, schema=persons)], schema=persons)
+
+
+def fill_events(warehouse: DuckDBWarehouse, catalog: Catalog, people: Mapping[str, Person]) -> None:
+    """Write what people did to the profile tables."""
     for event, properties in catalog.events.items():
         columns = [("person_id", pa.string()), ("occurred_at", pa.timestamp("us", "UTC"))]
         schema = pa.schema([*columns, *((name, _ARROW[kind]) for name, kind in properties.items())])
