@@ -12,7 +12,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -73,8 +73,40 @@ def read_file(
         if kind == "csv":
             yield from _batches(islice(_csv(lines, delimiter or _delimiter(path)), skip, None))
         else:
-            shape = FEEDS.get(kind) or _one(flatten if kind == "segment" else _as_text)
-            yield from _batches(islice(_json_lines(lines, shape), skip, None))
+            shape = shape_of(kind)
+            records = (record for line in lines if line.strip() for record in json_records(line, shape))
+            yield from _batches(islice(records, skip, None))
+
+
+def shape_of(kind: str) -> Shape:
+    """Return what makes records of the JSON objects of a format: its own columns, or the object's as they are."""
+    return FEEDS.get(kind) or _one(flatten if kind == "segment" else _as_text)
+
+
+def json_records(line: str, shape: Shape) -> Iterator[Record]:
+    """Yield the records of one JSON object; a line that is none comes as a malformed one."""
+    try:
+        value = json.loads(line, parse_constant=_no_number)
+        records = list(shape(value)) if isinstance(value, dict) and _is_clean([line]) else None
+    except (ValueError, RecursionError, OverflowError):
+        records = None
+    # An escape can spell a character that no text may hold.
+    if records is not None and ("\\u" not in line or all(map(_is_whole, records))):
+        yield from ({**record, MALFORMED: None} for record in records)
+    else:
+        yield {MALFORMED: shown(line)}
+
+
+def as_batch(rows: Sequence[Record]) -> pa.RecordBatch:
+    """Lay rows out in text columns: all that any of them has, and `_malformed`."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name != MALFORMED))
+    columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in [*names, MALFORMED]}
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def shown(line: str) -> str:
+    """Return a line as text that every engine takes: undecodable bytes and NULs are spelled out."""
+    return line.rstrip("\r\n").encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _one(shape: Callable[[dict[str, Any]], Record]) -> Shape:
@@ -149,7 +181,7 @@ def _csv(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
         if cells is not None and len(cells) == len(names) and _is_clean(cells):
             yield {**dict(zip(names, cells, strict=True)), MALFORMED: None}
         else:
-            yield {**dict.fromkeys(names), MALFORMED: _shown(raw or delimiter.join(cells or []))}
+            yield {**dict.fromkeys(names), MALFORMED: shown(raw or delimiter.join(cells or []))}
 
 
 def _named(header: list[str] | None) -> list[str]:
@@ -185,22 +217,6 @@ def _cells(tape: _Tape, delimiter: str) -> Iterator[tuple[list[str] | None, str 
         yield None, tape.give_back_all_but_one()
 
 
-def _json_lines(lines: Iterable[str], shape: Shape) -> Iterator[Record]:
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line, parse_constant=_no_number)
-            records = list(shape(value)) if isinstance(value, dict) and _is_clean([line]) else None
-        except (ValueError, RecursionError, OverflowError):
-            records = None
-        # An escape can spell a character that no text may hold.
-        if records is not None and ("\\u" not in line or all(map(_is_whole, records))):
-            yield from ({**record, MALFORMED: None} for record in records)
-        else:
-            yield {MALFORMED: _shown(line)}
-
-
 def _no_number(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
 
@@ -227,16 +243,9 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _shown(line: str) -> str:
-    """Return a line as text that every engine takes: undecodable bytes and NULs are spelled out."""
-    return line.rstrip("\r\n").encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
 def _batches(records: Iterator[Record]) -> Iterator[pa.RecordBatch]:
     while rows := list(islice(records, BATCH_ROWS)):
-        names = list(dict.fromkeys(name for row in rows for name in row if name != MALFORMED))
-        columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in [*names, MALFORMED]}
-        yield pa.RecordBatch.from_pydict(columns)
+        yield as_batch(rows)
 
 
 def _parquet(path: Path, skip: int) -> Iterator[pa.RecordBatch]:
