@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from consentry.validation.report_page import html_table, page
 from consentry.validation.report_svg import bars, cumulative, shares, trend
-
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-_STYLE: Final = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
 def report_html(found: dict[str, Any], *, job: str, made_at: str) -> str:
     """Return the page for a report of `quality`."""
-    body = "".join(_parts(found, job, made_at))
-    title = f"Data quality of {escape(job)}"
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><main>{body}</main></body></html>\n"
-    )
+    return page(f"Data quality of {job}", _parts(found, job, made_at))
 
 
 def _parts(found: dict[str, Any], job: str, made_at: str) -> Iterator[str]:
@@ -98,18 +88,7 @@ def _overview(stream: dict[str, Any]) -> Iterator[str]:
         yield f'<div class="card"><h3>Rows of each load {red}</h3>{drawn}</div>'
     names = [name for name in scores[-1] if name not in ("scored_at", "overall")]
     rows = [(escape(name), f'<span class="{_tone(scores[-1][name])}">{scores[-1][name]:.1f}</span>') for name in names]
-    yield f'<div class="card"><h3>Dimensions, last load</h3>{_table(["dimension", "#score"], rows)}</div>'
-
-
-def _table(heads: list[str], rows: Iterable[Iterable[str]]) -> str:
-    """Write a table; the cells are HTML already. A head that begins with '#' is over numbers."""
-    kinds = [' class="n"' if head.startswith("#") else "" for head in heads]
-    top = "".join(f"<th{kind}>{escape(head.removeprefix('#'))}</th>" for head, kind in zip(heads, kinds, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    yield f'<div class="card"><h3>Dimensions, last load</h3>{html_table(["dimension", "#score"], rows)}</div>'
 
 
 def _rules(rules: list[dict[str, Any]]) -> Iterator[str]:
@@ -129,7 +108,7 @@ def _rules(rules: list[dict[str, Any]]) -> Iterator[str]:
         for rule in rules
     ]
     yield "<h3>Rules that rows of the last load broke</h3>"
-    yield _table(["rule", "severity", "#rows", "#share", "examples, redacted"], rows)
+    yield html_table(["rule", "severity", "#rows", "#share", "examples, redacted"], rows)
 
 
 def _share(value: float) -> str:
@@ -148,7 +127,7 @@ def _findings(findings: list[dict[str, Any]]) -> Iterator[str]:
         )
         for it in findings
     ]
-    yield "<h3>Not as it was</h3>" + _table(["", "kind", "what", "when (UTC)"], rows)
+    yield "<h3>Not as it was</h3>" + html_table(["", "kind", "what", "when (UTC)"], rows)
 
 
 def _columns(columns: list[dict[str, Any]]) -> Iterator[str]:
@@ -166,7 +145,7 @@ def _columns(columns: list[dict[str, Any]]) -> Iterator[str]:
         for it in columns
     ]
     yield "<h3>Columns of the last load</h3>"
-    yield _table(["column", "#missing", "#distinct", "#mean", "#sd", "#far out", "#D", "#PSI"], rows)
+    yield html_table(["column", "#missing", "#distinct", "#mean", "#sd", "#far out", "#D", "#PSI"], rows)
     moved = sorted((it for it in columns if it["psi"] is not None), key=lambda it: -max(it["psi"], it["d"] or 0))[:6]
     if moved:
         yield '<h3>How columns have moved <span class="soft">(last load against the ten before it)</span></h3>'
@@ -208,7 +187,7 @@ def _imputation(measured: list[dict[str, Any]]) -> Iterator[str]:
     ]
     yield "<h2>Filled gaps</h2><p class='soft'>Known cells were hidden and filled: NRMSE is better when less (1 is one"
     yield " value for all), accuracy when more. Shift says how far filling moves the distribution, from 0 to 1.</p>"
-    yield _table(["column", "method", "metric", "#hidden cells", "#result", "#plain way", "#shift"], rows)
+    yield html_table(["column", "method", "metric", "#hidden cells", "#result", "#plain way", "#shift"], rows)
 
 
 def _agreement(found: list[dict[str, Any]], findings: list[dict[str, Any]]) -> Iterator[str]:
@@ -225,5 +204,5 @@ def _agreement(found: list[dict[str, Any]], findings: list[dict[str, Any]]) -> I
     ]
     yield "<h2>Do sources agree?</h2>"
     yield "<p class='soft'>People whom two sources know, and those of whom they say different things.</p>"
-    yield _table(["attribute", "#people", "#disagree", "#share"], rows)
+    yield html_table(["attribute", "#people", "#disagree", "#share"], rows)
     yield from _findings(findings)

@@ -12,6 +12,7 @@ import pyarrow as arrow
 
 from consentry.errors import StopRun
 from consentry.model.names import did_you_mean, quoted, quoted_table
+from consentry.validation.changes import changes
 from consentry.validation.check import BAD, FAILED_RULES, MALFORMED_COLUMN
 from consentry.validation.contract import Contract
 from consentry.validation.expect import judge_expectations, stop_on_broken
@@ -141,8 +142,11 @@ def validate_table(
         warehouse.sql(f"DROP TABLE IF EXISTS {numbered}")
 
 
-def _observed(task: Task) -> Observed | None:
-    """Hold the load against those before it; None when it is no load of its own, or has no rows."""
+def _observed(task: Task, *, whole: bool) -> Observed | None:
+    """Hold the load against those before it; None when it is no load of its own, or has no rows.
+
+    whole: the load is a snapshot, and what clean has is the one before.
+    """
     if not task.watched or not task.warehouse.count(bare(task.checked)):
         return None
     found = observe(
@@ -154,6 +158,7 @@ def _observed(task: Task) -> Observed | None:
         run_id=task.run_id,
         accept=task.accept,
         now=task.now,
+        more=changes(task) if whole else (),
     )
     found.stop_on_failures(task.warehouse)
     return found
@@ -187,7 +192,7 @@ def split(task: Task, raw: str, *, after: int, last: int, replace: bool, whole: 
         )
         failed = _results(task)
         _stop_on_failures(task, failed)
-        observed = _observed(task)
+        observed = _observed(task, whole=whole)
         codes = _write_quarantine(task)
         clean, quarantined, discarded = publish(
             task,

@@ -235,6 +235,13 @@ class FreshnessSpec(Model):
     severity: Severity = "warn"
 
 
+class ChangesSpec(Model):
+    """How much of a snapshot may be other than it was: rows that are new, gone or changed, as a share of all."""
+
+    max_share: float = Field(ge=0, lt=1)
+    severity: Literal["warn", "fail"] = "fail"
+
+
 WatchSeverity = Literal["ignore", "warn", "fail"]
 
 
@@ -242,11 +249,13 @@ class WatchSpec(Model):
     """What is watched from load to load, and what an alarm does.
 
     volume: the rows of a load; null_rate, drift, outliers: each column; categories: values that are new or gone.
+    changes: how much of a snapshot may be other than the one before; only for streams of mode `snapshot`.
     agreement: in the contract of the merged profile, whether sources say the same about a person; max_disagree: by
     attribute, the share of people of whom they may say different things. ignore: columns that are not watched.
     """
 
     freshness: FreshnessSpec | None = None
+    changes: ChangesSpec | None = None
     volume: WatchSeverity = "warn"
     null_rate: WatchSeverity = "warn"
     categories: WatchSeverity = "warn"

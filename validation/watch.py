@@ -6,7 +6,7 @@ alarm themselves, until seven in a row did and the new level is the ordinary one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -101,11 +101,12 @@ def observe(
     run_id: str,
     accept: bool = False,
     now: datetime | None = None,
+    more: Iterable[Finding] = (),
 ) -> Observed:
     """Describe the judged rows of a load and hold them against the loads before.
 
     accept: whoever runs this has looked; what would fail is only told. now: the clock of what is fresh, the real one
-    when it is None.
+    when it is None. more: what else was found about the load.
     """
     load = profile_load(warehouse, contract, stream=stream, table=table, key=key, run_id=run_id)
     moment = load.loaded_at
@@ -113,6 +114,7 @@ def observe(
     found = [
         *_freshness(warehouse, contract, table, now or moment),
         *_volume(contract, load, before.get("", []), moment),
+        *more,
     ]
     for name, column in load.columns.items():
         if name not in contract.watch.ignore:

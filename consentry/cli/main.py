@@ -13,6 +13,7 @@ from consentry.cli import (
     auditing,
     authoring,
     collecting,
+    comparing,
     consenting,
     contracting,
     experimenting,
@@ -36,7 +37,7 @@ from consentry.cli.output import Output, console, report, report_fault_of_ours
 from consentry.errors import ConfigError, ConsentryError
 
 EXIT_CODES = """
-[bold]Exit codes[/bold]  0 ok · 1 error · 2 changes present (plan) · 3 finished with rejected rows ·
+[bold]Exit codes[/bold]  0 ok · 1 error · 2 changes present (plan, diff) · 3 finished with rejected rows ·
 4 paused on a quota · 5 blocked by a guard or by consent · 130/143 stopped by a signal
 """
 
@@ -49,8 +50,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (
-    starting, inspecting, running, watching, consenting, requesting, identifying, reviewing, likening, modelling,
-    sandboxing,
+    starting, inspecting, comparing, running, watching, consenting, requesting, identifying, reviewing, likening,
+    modelling, sandboxing,
 ):  # fmt: skip
     module.register(app)
 app.add_typer(auditing.app, name="audit")

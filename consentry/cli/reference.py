@@ -20,7 +20,7 @@ object a line on stdout; errors go to stderr as a sentence, or as `{"error", "ex
 |---|---|
 | 0 | ok |
 | 1 | error: the message says what to do |
-| 2 | changes present (`plan --detailed-exitcode`); for `audit verify`: tampered |
+| 2 | changes present (`plan` and `diff` with `--detailed-exitcode`); for `audit verify`: tampered |
 | 3 | finished, with rows that a destination rejected; for `audit verify`: gap or truncation |
 | 4 | paused on a quota; run again later and it goes on; for `audit verify`: bad signature |
 | 5 | blocked by a guard or by the consent policy; for `audit verify`: unreadable |

@@ -32,6 +32,8 @@ def _named(blocks: object) -> object:
 Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 # An attribute, or a property of an event.
 Measured = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$")]
+# How an amount of memory is written.
+MEMORY = r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$"
 
 
 # What the keys of each provider need, and what they may have besides: a key itself stands nowhere in a job.
@@ -225,7 +227,7 @@ class Job(Model):
     description: str = ""
     state: Path
     engine: Literal["duckdb"] = "duckdb"
-    memory_limit: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$")
+    memory_limit: str | None = Field(default=None, pattern=MEMORY)
     as_of: AwareDatetime | None = None
     keys: Keys
     policy: Path

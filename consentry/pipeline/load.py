@@ -266,6 +266,10 @@ def _check_streams(document: Document, job: Job, contracts: Mapping[str, Contrac
                     place = ("sources", source, "streams", name, key)
                     sentence = f"{column!r} is no column of {stream.contract}{did_you_mean(column, columns) or '.'}"
                     faults.add(document.path, document.line(place), sentence)
+            if contract.watch.changes and stream.mode != "snapshot":
+                place = ("sources", source, "streams", name, "contract")
+                sentence = f"{stream.contract} watches 'changes'; only a stream of 'mode: snapshot' can be held to it."
+                faults.add(document.path, document.line(place), sentence)
             for other in contract.refers_to():
                 if other not in contracts:
                     place = ("sources", source, "streams", name, "contract")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import yaml
 
+from consentry.errors import ConfigError
 from consentry.pipeline.freshness import stale_inputs
 from consentry.pipeline.load import load_job
 from consentry.pipeline.plan import make_plan
@@ -105,3 +107,17 @@ def test_an_attribute_about_which_sources_disagree_is_stale_until_somebody_accep
     warehouse.close()
     accepted = go(tiny, "watch:sources.age")
     assert len(accepted["remarks"]) == 1 and "--allow" not in accepted["remarks"][0]
+
+
+def test_a_snapshot_that_changed_too_much_is_held_and_only_a_snapshot_can_be(ran: TinyJob) -> None:
+    path = ran.folder / "contracts" / "people.yaml"
+    contract = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(contract | {"watch": {"changes": {"max_share": 0.2}}}))
+    ran.write_people(range(20, 20 + PEOPLE))
+    ran.write_consents(dict.fromkeys(range(PEOPLE, 20 + PEOPLE), "granted"), day=2)
+    held = go(ran)
+    assert (held["persons"], held["syncs"]["adults"]["adds"], held["syncs"]["adults"]["removes"]) == (PEOPLE, 0, 0)
+    assert "66.7% of the rows are other than before (20 new, 20 gone, 0 changed)" in held["remarks"][0]
+    ran.spec["sources"]["crm"]["streams"]["people"]["mode"] = "append"
+    with pytest.raises(ConfigError, match=r"job\.yaml:\d+: .*only a stream of 'mode: snapshot'"):
+        load_job(ran.write())
