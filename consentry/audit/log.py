@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -21,10 +21,14 @@ from consentry.errors import StopRun
 from consentry.model.ids import uuid7s
 
 GENESIS = "0" * 64
+# 1: events have an actor; 2: and the purposes that they serve.
+VERSION = 2
 SEGMENT_BYTES = 64 * 1024 * 1024
 _LINE_SEPARATORS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
 
 Json = str | int | bool | None | list["Json"] | Mapping[str, "Json"]
+# What an event, by its action and its facts, is further known to serve.
+Serves = Callable[[str, Mapping[str, Json]], Mapping[str, Json]]
 
 
 def canonical(event: Mapping[str, Json]) -> bytes:
@@ -58,12 +62,13 @@ def _refuse_floats(value: object) -> None:
 class AuditLog:
     """One writer's hold on a log folder; a second writer is refused.
 
-    actor: who acts, as `service@host` when not given. No event may hold a personal value: only codes, counts,
-    names from the configuration, ids of ours and hashes.
+    actor: who acts, as `service@host` when not given. serves: says which purposes an event serves. No event may hold
+    a personal value: only codes, counts, names from the configuration, ids of ours and hashes.
     """
 
-    def __init__(self, folder: Path, *, actor: str | None = None) -> None:
+    def __init__(self, folder: Path, *, actor: str | None = None, serves: Serves | None = None) -> None:
         self.folder = folder
+        self._serves = serves
         self.actor = actor or f"consentry@{socket.gethostname()}"
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = (folder / ".lock").open("a")
@@ -94,7 +99,7 @@ class AuditLog:
         cannot be written: what is not logged does not happen.
         """
         event: dict[str, Json] = {
-            "v": 1,
+            "v": VERSION,
             "seq": self._seq,
             "id": uuid7s(1)[0],
             "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -106,6 +111,8 @@ class AuditLog:
         }
         if run:
             event["run"] = run
+        if self._serves:
+            event |= self._serves(action, event)
         line = canonical(event)
         try:
             self._file.write(line + b"\n")

@@ -17,6 +17,11 @@ def lines(folder: Path) -> Iterator[bytes]:
                 yield line.removesuffix(b"\n")
 
 
+def events(folder: Path) -> Iterator[dict[str, Json]]:
+    """Yield every event of a log in order. A line that is not an event is passed over."""
+    yield from filter(None, map(_event, lines(folder)))
+
+
 def events_of(folder: Path, run: str) -> list[dict[str, Json]]:
     """Return the events of one run, in order. A line that is not an event is passed over."""
     # A log is long and a run's part of it short: only lines that name the run are taken apart.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consentry.audit import verify
+from consentry.audit import Flow, flows, verify
+from consentry.audit.read import lines
 from consentry.audit.verify import UNREADABLE
-from consentry.cli.output import Output, OutputOption, console, emit
+from consentry.cli.output import Output, OutputOption, console, emit, table
 from consentry.pipeline.load import load_job
 
 app = typer.Typer(help="Check the log of everything that was decided.", no_args_is_help=True)
@@ -48,6 +50,32 @@ def verify_command(
         ),
     )
     raise typer.Exit(verdict.code)
+
+
+@app.command("flows")
+def flows_command(
+    place: Annotated[Path, typer.Argument(help="The log's folder, a job's state folder, or a job file.")],
+    purpose: Annotated[str | None, typer.Option(help="Only what served this purpose.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Tell what data was read, used and sent for which purpose, by whom, how often and when last.
+
+    Nothing but the log is needed, which `audit verify` checks. An event of several purposes counts under each.
+    """
+    folder = _folder(place)
+    found = [flow for flow in flows(folder) if purpose in (None, flow.purpose)]
+    if not found and not any(lines(folder)):
+        console.print(f"There is no audit log in {folder}.", style="red")
+        raise typer.Exit(UNREADABLE)
+    emit(output, {"flows": [asdict(flow) for flow in found]}, lambda: _show_flows(found))
+
+
+def _show_flows(found: list[Flow]) -> None:
+    shown = table("Data flows", "purpose", "action", "of", "actor", "#events", "last")
+    for flow in found:
+        purpose = f"{flow.purpose or 'not stated'}{' (derived)' if flow.derived else ''}"
+        shown.add_row(purpose, flow.action, flow.of or "", flow.actor, f"{flow.events:,}", flow.last)
+    console.print(shown)
 
 
 def _folder(place: Path) -> Path:

@@ -17,6 +17,7 @@ from consentry.identity.decisions import Decisions
 from consentry.pipeline.keyrings import keys_of
 from consentry.pipeline.load import Loaded
 from consentry.pipeline.progress import Progress
+from consentry.pipeline.purposes import serving
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
 
@@ -50,7 +51,7 @@ def opened(loaded: Loaded, progress: Progress, *, allow: frozenset[str] = frozen
     state = loaded.state
     state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
-        audit = AuditLog(state / "audit")
+        audit = AuditLog(state / "audit", serves=serving(loaded))
         closing.callback(audit.close)
         store = Store.in_file(state / "control.db")
         closing.callback(store.close)

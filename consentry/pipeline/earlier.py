@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from consentry.identity.golden_for import left_out
 from consentry.pipeline.context import Context
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.purposes import profiling
 from consentry.pipeline.special import categories
-from consentry.pipeline.uses import profiling
 from consentry.segments.earlier import forget_earlier, names_read, replace_people
 from consentry.segments.people import PERSONS
 

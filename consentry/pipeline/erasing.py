@@ -23,8 +23,8 @@ from consentry.pipeline.context import Context, decisions_of, refused_table
 from consentry.pipeline.deleting import delete_records, delete_rows
 from consentry.pipeline.holding import refuse_held
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.purposes import uses
 from consentry.pipeline.stewarding import stewarding
-from consentry.pipeline.uses import uses
 from consentry.validation.held import erase as erase_held
 from consentry.validation.held import held_streams
 from consentry.warehouse.rewriting import rewrite

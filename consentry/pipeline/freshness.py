@@ -30,14 +30,14 @@ def stale_inputs(warehouse: Warehouse, job: Job, *, now: datetime) -> dict[Input
     }
     for (source, name), stream in streams_of(job, "customer", "event").items():
         if sentence := held.get(f"{source}__{name}"):
-            found |= dict.fromkeys(_inputs(job, stream), sentence)
+            found |= dict.fromkeys(inputs_from(job, stream), sentence)
         if stream.freshness is None:
             continue
         newest = _newest(warehouse, stream_table("clean", source, name), stream, now=now)
         if newest is None or newest < now - timedelta(seconds=stream.freshness):
             since = f"its newest record is of {newest:%Y-%m-%d %H:%M} UTC" if newest else "it has no record"
             sentence = f"{source}.{name} is older than its freshness allows ({since})."
-            found |= dict.fromkeys(_inputs(job, stream), sentence)
+            found |= dict.fromkeys(inputs_from(job, stream), sentence)
     return found
 
 
@@ -86,7 +86,8 @@ def _newest(warehouse: Warehouse, table: str, stream: StreamBlock, *, now: datet
     return None if at is None else at.astimezone(UTC)
 
 
-def _inputs(job: Job, stream: StreamBlock) -> Iterator[Input]:
+def inputs_from(job: Job, stream: StreamBlock) -> Iterator[Input]:
+    """Yield the attributes and events that a stream brings."""
     if stream.entity == "customer":
         yield from (("attribute", name) for name in stream.map)
     elif stream.event is not None and stream.event.name:

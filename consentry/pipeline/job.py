@@ -154,9 +154,14 @@ class StreamBlock(Model):
 
 
 class SourceBlock(Model):
-    """A source: its connector, how far it is trusted when records disagree, and its streams."""
+    """A source: its connector, how far it is trusted when records disagree, and its streams.
+
+    purposes: those of the policy for which it is read; its data is used for no other. Without them it is read for all
+    that the job serves.
+    """
 
     type: str
+    purposes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     trust: int = Field(default=1, ge=0, le=100)
     connection: dict[str, Any] = Field(default_factory=dict)  # checked by the connector's own Config
     streams: dict[Name, StreamBlock] = Field(min_length=1)

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from consentry.audit import AuditLog
 from consentry.errors import ConfigError
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.purposes import serving
 from consentry.store import Store
 from consentry.warehouse import DuckDBWarehouse
 
@@ -46,5 +47,5 @@ def left_store(loaded: Loaded) -> Iterator[Store | None]:
 @contextmanager
 def held_log(loaded: Loaded) -> Iterator[AuditLog]:
     """Open the audit log, which one process holds at a time: nothing changes under a run."""
-    with closing(AuditLog(loaded.state / "audit")) as audit:
+    with closing(AuditLog(loaded.state / "audit", serves=serving(loaded))) as audit:
         yield audit

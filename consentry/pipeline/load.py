@@ -19,6 +19,7 @@ from consentry.errors import ConfigError
 from consentry.model.names import did_you_mean
 from consentry.pipeline.accounts import account_of
 from consentry.pipeline.job import Job, StreamBlock
+from consentry.pipeline.limitation import Rules, check_purposes
 from consentry.pipeline.special import check_special
 from consentry.pipeline.unified import Unified, rule_type, unify
 from consentry.segments.ast import Type
@@ -146,6 +147,8 @@ def load_job(path: Path) -> Loaded:
         _check_linking(document, job, policy, faults)
     if policy and profile:
         check_special(document, job, policy, profile, rules.catalog, rules.segments, faults)
+        read = Rules(profile, rules.segments, rules.models, rules.catalog)
+        check_purposes(document, job, policy, read, faults)
     faults.check()
     assert policy is not None and profile is not None
     return Loaded(

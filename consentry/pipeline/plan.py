@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.purposes import of_source
 from consentry.pipeline.stages import STAGES, Stage
 from consentry.pipeline.uses import imputed_fields
 from consentry.segments.spell import spell
@@ -49,6 +50,7 @@ def _details(plan: Plan, stage: str) -> Iterator[str]:
     match stage:
         case "extract":
             for source, block in job.sources.items():
+                yield f"{source} for {', '.join(of_source(plan.loaded, source)) or 'no purpose'}"
                 for name, stream in block.streams.items():
                     yield f"{source}.{name} from {block.type}: {_reading(stream)}"
         case "check":

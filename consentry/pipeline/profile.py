@@ -18,8 +18,8 @@ from consentry.model.names import quoted
 from consentry.pipeline.context import Context
 from consentry.pipeline.earlier import publish_people
 from consentry.pipeline.freshness import GOLDEN, hold_attributes
+from consentry.pipeline.purposes import profiling
 from consentry.pipeline.special import categories, those_who_granted
-from consentry.pipeline.uses import profiling
 from consentry.segments.people import NUMBER, ORDINALS, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute

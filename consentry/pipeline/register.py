@@ -9,6 +9,7 @@ from typing import Any
 
 from consentry.consent.policy_file import Destination, Purpose
 from consentry.pipeline.load import Loaded
+from consentry.pipeline.purposes import of_source
 
 
 # The answer is plain JSON.
@@ -19,7 +20,10 @@ def register(loaded: Loaded) -> dict[str, Any]:
     return {
         "controller": {"name": named.name, "contact": named.contact} if named else None,
         "policy": {"id": policy.policy_id, "revision": policy.file.revision, "sha256": policy.sha256},
-        "sources": {name: {"type": one.type, "streams": list(one.streams)} for name, one in job.sources.items()},
+        "sources": {
+            name: {"type": one.type, "streams": list(one.streams), "purposes": list(of_source(loaded, name))}
+            for name, one in job.sources.items()
+        },
         "processing": [_processing(loaded, name, one) for name, one in policy.purposes.items()],
         "security": [
             "identifiers in ledger and suppression list as keyed hashes",

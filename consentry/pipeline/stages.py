@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from consentry.audit import Json
 from consentry.connectors.base import Remarks
 from consentry.connectors.landing import StreamSpec, land
 from consentry.consent.erased import SET_ASIDE, Erased, set_aside_erased
@@ -32,8 +33,8 @@ from consentry.pipeline.job import StreamBlock
 from consentry.pipeline.keeping_out import forget_recorded, kept_out, note_kept_out, sieve_of
 from consentry.pipeline.modelling import score_due
 from consentry.pipeline.profile import build_profile
+from consentry.pipeline.purposes import uses
 from consentry.pipeline.terms import terms
-from consentry.pipeline.uses import uses
 from consentry.segments.evaluate import evaluate
 from consentry.validation.aside import Limits, trim
 from consentry.validation.replay import replay
@@ -80,6 +81,8 @@ def extract(context: Context) -> Result:
             progress=_increments(context, "extract"),
         )
         landed |= {f"{name}__{item.stream}": item.rows for item in found}
+        rows: dict[str, Json] = {item.stream: item.rows for item in found}
+        context.audit.append("source.read", run=context.run_id, durable=False, source=name, type=block.type, rows=rows)
         for item in found:
             note_kept_out(context, f"{name}.{item.stream}", item.sieved)
             erased_rows += item.sieved

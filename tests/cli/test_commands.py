@@ -30,7 +30,7 @@ def test_every_command_has_help(cli: Cli) -> None:
 
 
 def test_a_command_line_begins_without_what_only_models_need() -> None:
-    heavy = {"scipy.sparse", "scipy.special", "scipy.stats", "scipy.optimize", "splink", "sklearn", "skops"}
+    heavy = {"pint", "scipy.sparse", "scipy.special", "scipy.stats", "scipy.optimize", "splink", "sklearn", "skops"}
     code = "import sys, consentry.cli; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "consentry.pipeline.run" in found and heavy & set(found) == set()
@@ -162,6 +162,15 @@ def test_an_unknown_option_is_a_sentence(cli: Cli) -> None:
 def test_an_audit_log_that_is_not_there_is_unreadable(cli: Cli, tmp_path: Path) -> None:
     assert cli("audit", "verify", tmp_path)[0] == 5
     assert cli("audit", "verify", tmp_path, "--expect", "nonsense")[0] == 5
+
+
+def test_the_flows_of_data_are_told_by_purpose(cli: Cli, ran: TinyJob) -> None:
+    found = told(cli("audit", "flows", ran.folder / "state", "--output", "json"))["flows"]
+    read = {(flow["purpose"], flow["of"]) for flow in found if flow["action"] == "source.read"}
+    assert read == {(purpose, source) for purpose in ("news", "profiling") for source in ("crm", "form")}
+    code, out, _ = cli("audit", "flows", ran.path, "--purpose", "profiling")
+    assert (code, "segment.evaluated" in out, "egress.sent" in out) == (0, True, False)
+    assert cli("audit", "flows", ran.folder / "contracts")[0] == 5
 
 
 def test_a_tampered_log_exits_with_two(cli: Cli, ran: TinyJob) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consentry.audit import AuditLog, verify
-from consentry.audit.log import canonical, line_hash
+from consentry.audit import AuditLog, flows, verify
+from consentry.audit.log import GENESIS, canonical, line_hash
 from consentry.errors import StopRun
 
 
@@ -48,6 +48,26 @@ def edit(folder: Path, change: str) -> None:
 def test_a_log_that_nobody_touched_is_whole(folder: Path) -> None:
     verdict = verify(folder)
     assert (verdict.code, verdict.events) == (0, 5)
+
+
+def test_a_log_begun_before_events_said_their_purposes_is_verified_as_one(folder: Path) -> None:
+    path = folder / "000001.jsonl"
+    previous, older = GENESIS, b""
+    for line in path.read_bytes().splitlines():
+        event = canonical(json.loads(line) | {"v": 1, "prev": previous})
+        previous, older = line_hash(event), older + event + b"\n"
+    path.write_bytes(older)
+    log = AuditLog(folder, actor="test", serves=lambda action, facts: {"purposes": ["news", str(facts["stream"])]})
+    log.append("contract.applied", stream="crm.people")
+    log.append("contract.applied", stream="crm.people")
+    log.close()
+    assert (verify(folder).code, verify(folder).events) == (0, 7)
+    told = [(flow.purpose, flow.action, flow.of, flow.actor, flow.events) for flow in flows(folder)]
+    assert told == [
+        ("crm.people", "contract.applied", "crm.people", "test", 2),
+        ("news", "contract.applied", "crm.people", "test", 2),
+        (None, "egress.decide", None, "test", 5),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -222,12 +222,40 @@ def test_audit_data_flows_every_event_names_who_acted_and_every_batch_its_purpos
     lines = (ran.folder / "state" / "audit" / "000001.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert all(event["actor"].startswith("consentry@") for event in events)
-    read = {event["stream"] for event in events if event["action"] == "contract.applied"}
-    assert read == {"crm.people", "form.consents"}
     batches = [event for event in events if event["action"] == "egress.decide"]
     sent = [event["batch"] for event in events if event["action"] == "egress.sent"]
     assert sent == [event["batch"] for event in batches]
     assert all((event["purpose"], event["destination"]) == ("news", "store") for event in batches)
+
+
+def test_audit_data_flows_every_event_of_a_run_says_the_purposes_that_it_serves(ran: TinyJob) -> None:
+    lines = (ran.folder / "state" / "audit" / "000001.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    both, profiling, news = ["news", "profiling"], ["profiling"], ["news"]
+    assert {event["action"]: event["purposes"] for event in events} == {
+        "run.started": both,
+        "source.read": both,
+        "contract.applied": both,
+        "consent.recorded": both,
+        "identity.resolved": profiling,
+        "profile.decided": profiling,
+        "segment.evaluated": profiling,
+        "suppression.pulled": news,
+        "egress.decide": news,
+        "egress.sent": news,
+        "run.ended": both,
+    }
+    assert {event["source"]: event["rows"] for event in events if event["action"] == "source.read"} == {
+        "crm": {"people": PEOPLE},
+        "form": {"consents": PEOPLE},
+    }
+    assert {event["stream"] for event in events if event["action"] == "contract.applied"} == {
+        "crm.people",
+        "form.consents",
+    }
+    # The job states none, so that they follow from what it serves.
+    derived = {event["action"] for event in events if event.get("purposes_derived")}
+    assert derived == {"source.read", "contract.applied", "consent.recorded"}
 
 
 def test_data_diffing_two_snapshots_of_a_source_are_told_as_added_changed_and_gone(ran: TinyJob) -> None:
