@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event, exc
 
 from consentry.errors import StopRun
@@ -68,4 +70,12 @@ def _migrate(connection: sa.Connection) -> None:
     config.attributes["connection"] = connection
     # Alembic keeps the connection in a global while a migration runs.
     with _migrating:
+        if connection.dialect.name == "sqlite" and not _is_current(connection, config):
+            # By itself the driver begins no transaction before CREATE TABLE: a crash would leave half a schema.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         command.upgrade(config, "head")
+
+
+def _is_current(connection: sa.Connection, config: Config) -> bool:
+    stands = MigrationContext.configure(connection).get_current_revision()
+    return stands == ScriptDirectory.from_config(config).get_current_head()
