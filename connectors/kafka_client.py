@@ -7,14 +7,14 @@ asking for it, and no consumer group is joined: partitions and offsets are named
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Raw
 
-from consentry.connectors.kafka_messages import Message
+from consentry.connectors.kafka_messages import End, Message
 from consentry.errors import SourceFailed
 
 T = TypeVar("T")
@@ -42,15 +42,14 @@ _FIXED: Mapping[str, object] = {
     # What the library would print tells hosts and users.
     "log_level": 0,
 }
+_NO_LOGIN = (
+    "login_refused",
+    "{at} refuses the login. Check 'login' in the connection, and whether the user exists there.",
+)
+# The library's names of errors that do not pass: our code, and the sentence.
 _REFUSED = {
-    "_AUTHENTICATION": (
-        "login_refused",
-        "{at} refuses the login. Check 'login' in the connection, and whether the user exists there.",
-    ),
-    "SASL_AUTHENTICATION_FAILED": (
-        "login_refused",
-        "{at} refuses the login. Check 'login' in the connection, and whether the user exists there.",
-    ),
+    "_AUTHENTICATION": _NO_LOGIN,
+    "SASL_AUTHENTICATION_FAILED": _NO_LOGIN,
     "_SSL": (
         "tls_failed",
         "The TLS connection to {at} fails. Check 'tls', 'ca' and 'certificate' in the connection, and the host names "
@@ -124,23 +123,18 @@ class KafkaClient:
         """Begin to fetch partitions of a topic, each from its offset."""
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
 
-    def messages(self) -> Iterator[Message | tuple[int, int]]:
-        """Yield what has come, waiting for it; an end of a partition comes as (partition, offset).
+    def messages(self) -> list[Message | End]:
+        """Wait until something comes, and return it.
 
         Raises SourceFailed when nothing comes for as long as an answer may take.
         """
-        waited_until = time.monotonic() + self._timeout
-        while not (raw := self._consumer.consume(BATCH, _TICK)):
-            if time.monotonic() > waited_until:
+        until = time.monotonic() + self._timeout
+        while True:
+            came = [found for raw in self._consumer.consume(BATCH, _TICK) if (found := self._of_use(raw))]
+            if came:
+                return came
+            if time.monotonic() > until:
                 raise self._away()
-        for one in raw:
-            error = one.error()
-            if error is None:
-                yield _message(one)
-            elif error.name() == "_PARTITION_EOF":
-                yield one.partition() or 0, one.offset() or 0
-            elif error.name() in _REFUSED:
-                raise self._refused(error.name())
 
     def pause(self, topic: str, partition: int) -> None:
         """Stop fetching a partition; what came of it and was not yielded yet comes again."""
@@ -159,6 +153,17 @@ class KafkaClient:
             while not self._committed and time.monotonic() < until:
                 self._consumer.poll(_TICK)
 
+    def _of_use(self, raw: Raw) -> Message | End | None:
+        """Return a message or an end; nothing of an error that may pass, or is about groups, which we do not join."""
+        error = raw.error()
+        if error is None:
+            return _message(raw)
+        if error.name() == "_PARTITION_EOF":
+            return End(raw.partition() or 0, raw.offset() or 0)
+        if error.name() in _REFUSED:
+            raise self._refused(error.name())
+        return None
+
     def _hear(self, error: KafkaError) -> None:
         self._heard.add(error.name())
 
@@ -166,20 +171,12 @@ class KafkaClient:
         self._committed = True
 
     def _asked(self, ask: Callable[[], T]) -> T:
-        with self._guarded():
-            return ask()
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        failed: SourceFailed | None = None
         try:
-            yield
+            return ask()
         except KafkaException as error:
             name = error.args[0].name()
-            failed = self._refused(name) if name in _REFUSED else self._away()
         # Raised here, so that the library's own error, which quotes hosts and users, is not its context.
-        if failed:
-            raise failed
+        raise self._refused(name) if name in _REFUSED else self._away()
 
     def _refused(self, name: str) -> SourceFailed:
         code, sentence = _REFUSED[name]

@@ -47,6 +47,14 @@ class Message:
         return len(self.key or b"") + len(self.value or b"")
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a partition ends now: there is no message from an offset on."""
+
+    partition: int
+    offset: int
+
+
 class Layout:
     """The columns of one stream. key: those that a message's key holds; metadata: what comes beside the value."""
 

@@ -167,12 +167,11 @@ class TopicRead:
 
     def _receive(self) -> None:
         for came in self._client.messages():
+            lane = self._lanes[came.partition]
             if isinstance(came, Message):
-                lane = self._lanes[came.partition]
                 lane.put(came)
             else:
-                lane = self._lanes[came[0]]
-                lane.close(came[1])
+                lane.close(came.offset)
             if (lane.ended or lane.bytes > self._room) and not lane.paused:
                 self._client.pause(self._wanted.topic, lane.partition)
                 lane.paused = True

@@ -74,12 +74,17 @@ def test_what_was_read_is_told_under_the_group_and_never_taken_from_it(cluster: 
     assert cluster.committed == {("lag", topic, 0): 1}
 
 
-def test_a_user_without_a_right_to_any_group_can_read(topic: str) -> None:
+def test_a_user_without_a_right_to_any_group_can_read() -> None:
     with broker() as made:
         made.groups_forbidden = True
-        made.topic("t")
-        made.put("t", value(id="0"))
-        assert ids(read(made, "t")[0]) == ["0"]
+        made.topic("people")
+        made.put("people", value(id="0"))
+        assert ids(read(made, "people")[0]) == ["0"]
+        # What is said of the group again and again is no answer.
+        made.fail("reset", times=1000)
+        silent = source(made, {"topic": "people"}, timeout=1.5)
+        with pytest.raises(SourceFailed, match="does not answer"):
+            list(silent.read(silent.discover()[0], {}))
 
 
 def test_tls_is_checked_against_the_authority_that_is_named(tmp_path: Path) -> None:
