@@ -1,13 +1,15 @@
 """Publish who is in each segment, with who came and who left, in one atomic step.
 
-`segment.roster` keeps one Roaring bitmap of person ordinals a segment, `segment.cohort` who came in at the same
-instant, `segment.gone` who of those left since, `segment.change_set` who came and left in a run. The last three name
-sets of `segment.people_set`, so that what happened to some people at once is written once.
-`segment.membership` and `segment.change` show both with one row a person; they are views.
+`segment.cohort` keeps who came in at the same instant, `segment.gone` who of those left since, `segment.change_set` who
+came and left in a run. They name sets of `segment.people_set`, so that what happened to some people at once is written
+once. `segment.membership` and `segment.change` show both with one row a person; they are views.
+`segment.roster` keeps one Roaring bitmap of person ordinals a segment, of who was in it before the set `upto`: few who
+come or go do not make it be written anew.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,14 +27,16 @@ CHANGE = "segment.change"
 ROSTER = "segment.roster"
 COHORT = "segment.cohort"
 GONE = "segment.gone"
-# Cohorts are written anew once more than this share of a segment left them.
+# Cohorts are written anew once more than this share of a segment left them, and a roster once it changed by so much,
+# or has as many sets of changes to be read after it.
 _WORTH_WRITING = 0.05
+_MANY_SETS = 32
 CHANGE_SET = "segment.change_set"
 PEOPLE_SET = "segment.people_set"
 _INSTANT = pa.timestamp("us", "UTC")
 _SET = ("set_id", pa.uint32())
 _SCHEMAS = {
-    ROSTER: pa.schema([("segment", pa.string()), ("size", pa.uint32()), ("members", pa.binary())]),
+    ROSTER: pa.schema([("segment", pa.string()), ("upto", pa.uint32()), ("members", pa.binary())]),
     COHORT: pa.schema([("segment", pa.string()), ("entered_at", _INSTANT), _SET]),
     GONE: pa.schema([("segment", pa.string()), ("left_at", _INSTANT), ("size", pa.uint32()), _SET]),
     CHANGE_SET: pa.schema([*((name, pa.string()) for name in ("run_id", "segment", "change")), ("at", _INSTANT), _SET]),
@@ -91,9 +95,28 @@ def rosters(warehouse: Warehouse) -> dict[str, BitMap]:
     """Return who is in each segment, by ordinal; a segment that nobody is in is there too."""
     if not warehouse.has(ROSTER):
         return {}
-    found = warehouse.sql(f"SELECT segment, members FROM {ROSTER}")
-    names, blobs = found["segment"].to_pylist(), found["members"].to_pylist()
-    return {name: BitMap.deserialize(blob) for name, blob in zip(names, blobs, strict=True)}
+    rows = warehouse.sql(f"SELECT segment, upto, members FROM {ROSTER}").to_pylist()
+    found = {row["segment"]: BitMap.deserialize(row["members"]) for row in rows}
+    for segment, change, people in _changes_since(warehouse, min((row["upto"] for row in rows), default=0)):
+        if change == "enter":
+            found[segment] |= people
+        else:
+            found[segment] -= people
+    return found
+
+
+def _changes_since(warehouse: Warehouse, first: int) -> Iterator[tuple[str, str, BitMap]]:
+    """Yield who came into each segment or left it since its roster was written, in the order in which they did."""
+    found = warehouse.sql(
+        f"SELECT set_id, c.segment, c.change, p.ordinals FROM {CHANGE_SET} AS c JOIN {PEOPLE_SET} AS p USING (set_id)"
+        f" JOIN {ROSTER} AS r ON r.segment = c.segment AND c.set_id >= r.upto WHERE p.set_id >= $first ORDER BY set_id",
+        first=first,
+    ).combine_chunks()
+    numbers, pieces = found["set_id"].to_numpy(), found["ordinals"].combine_chunks()
+    begins = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+    for begin, end in itertools.pairwise([*begins, len(numbers)]):
+        people = pieces[begin:end].flatten().to_numpy()
+        yield found["segment"][begin].as_py(), found["change"][begin].as_py(), bitmap(people)
 
 
 def publish(
@@ -133,7 +156,12 @@ class _Sets:
 
     def add(self, people: BitMap) -> int:
         self.made.append(ordinals_of(people))
-        return self.first + len(self.made) - 1
+        return self.upto - 1
+
+    @property
+    def upto(self) -> int:
+        """Return the number that the next set will have."""
+        return self.first + len(self.made)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         for number, people in enumerate(self.made, self.first):
@@ -153,7 +181,8 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     anew = {move.segment for move in rewritten} | dropped
     _delete(warehouse, COHORT, sorted(anew))
     _delete(warehouse, GONE, sorted(anew))
-    _delete(warehouse, ROSTER, [move.segment for move in moved] + sorted(dropped))
+    written = _rosters_to_write(warehouse, [move for move in moved if move.segment not in dropped])
+    _delete(warehouse, ROSTER, [move.segment for move in written] + sorted(dropped))
     warehouse.write(PEOPLE_SET, sets.batches(), schema=_SCHEMAS[PEOPLE_SET], mode="append")
     leaving = [
         (move.segment, now, len(move.gone), gone[move.segment])
@@ -162,8 +191,7 @@ def _write(warehouse: Warehouse, moved: list[_Move], *, dropped: set[str], now: 
     ]
     _append(warehouse, GONE, leaving)
     _append(warehouse, COHORT, [*kept, *((segment, now, number) for segment, number in came.items())])
-    staying = [move for move in moved if move.segment not in dropped]
-    _append(warehouse, ROSTER, [(move.segment, len(move.now), move.now.serialize()) for move in staying])
+    _append(warehouse, ROSTER, [(move.segment, sets.upto, move.now.serialize()) for move in written])
     entered = [(run_id, segment, "enter", now, number) for segment, number in came.items()]
     left = [(run_id, segment, "exit", now, number) for segment, number in gone.items()]
     _append(warehouse, CHANGE_SET, [*entered, *left])
@@ -184,6 +212,23 @@ def _to_rewrite(warehouse: Warehouse, moved: list[_Move], now: datetime) -> list
         for move in moved
         if last.get(move.segment, now) >= now
         or left.get(move.segment, 0) + len(move.gone) > _WORTH_WRITING * len(move.now)
+    ]
+
+
+def _rosters_to_write(warehouse: Warehouse, moved: list[_Move]) -> list[_Move]:
+    """Return the segments whose roster is new, or would have to be read with many changes."""
+    if not moved:
+        return []
+    query = (
+        f"SELECT r.segment, count(c.set_id) AS n FROM {ROSTER} AS r"
+        f" LEFT JOIN {CHANGE_SET} AS c ON c.segment = r.segment AND c.set_id >= r.upto GROUP BY r.segment"
+    )
+    sets = {row["segment"]: row["n"] for row in warehouse.sql(query).to_pylist()}
+    return [
+        move
+        for move in moved
+        if sets.get(move.segment, _MANY_SETS) >= _MANY_SETS
+        or len(move.came) + len(move.gone) > _WORTH_WRITING * len(move.now)
     ]
 
 

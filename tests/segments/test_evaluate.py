@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from consentry.errors import StopRun
+from consentry.segments import membership
 from consentry.segments.bits import Bits
 from consentry.segments.catalog import Catalog
 from consentry.segments.clock import Clock
 from consentry.segments.evaluate import Evaluated, evaluate
 from consentry.segments.files import Segment
 from consentry.segments.groups import assign
-from consentry.segments.membership import make_tables, publish
+from consentry.segments.membership import make_tables, publish, rosters
 from consentry.segments.memberships import memberships
 from consentry.segments.parse import parse
 from consentry.segments.person import Event, Person
@@ -206,6 +207,43 @@ def test_people_who_come_go_and_come_again_have_the_time_of_their_last_entry(
         rows = warehouse.sql("SELECT person_id, entered_at FROM segment.membership").to_pylist()
         assert len(rows) == len(names)
         assert {row["person_id"]: row["entered_at"] for row in rows} == entered
+
+
+SOME_OF_300 = st.sets(st.integers(0, 299), max_size=8).map(lambda few: {*range(100, 250)} ^ few)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.just(set[int]()) | SOME_OF_300), max_size=9))
+def test_rosters_are_who_is_in_whether_they_were_written_anew_or_changes_came_after(
+    runs: list[dict[str, set[int]]],
+) -> None:
+    warehouse = DuckDBWarehouse(threads=1)
+    make_tables(warehouse)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "_MANY_SETS", 3)
+        for n, members in enumerate(runs):
+            with warehouse.transaction():
+                publish(
+                    warehouse,
+                    {name: BitMap(people) for name, people in members.items()},
+                    now=at + timedelta(minutes=n),
+                    run_id=f"r{n}",
+                )
+            assert {name: set(people) for name, people in rosters(warehouse).items()} == members
+
+
+def test_a_roster_is_not_written_anew_for_a_few_people() -> None:
+    warehouse = DuckDBWarehouse(threads=1)
+    make_tables(warehouse)
+    kept = []
+    for n in range(40):
+        with warehouse.transaction():
+            members = {"s": BitMap(range(1000 + n))}
+            publish(warehouse, members, now=datetime(2026, 1, 1, n // 60, n % 60, tzinfo=UTC), run_id=f"r{n}")
+        kept.append(warehouse.sql("SELECT upto FROM segment.roster")["upto"][0].as_py())
+        assert rosters(warehouse) == members
+    assert sorted(set(kept)) == [1, 34]  # the first, and the one that would have had more than 32 sets after it
 
 
 def test_publishing_the_same_again_changes_nothing(
