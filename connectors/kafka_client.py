@@ -7,7 +7,8 @@ asking for it, and no consumer group is joined: partitions and offsets are named
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -46,6 +47,8 @@ _NO_LOGIN = (
     "login_refused",
     "{at} refuses the login. Check 'login' in the connection, and whether the user exists there.",
 )
+# The library's name of a message whose checksum is wrong; how often it is fetched again.
+_DAMAGED, _TRIES = "_BAD_MSG", 3
 # The library's names of errors that do not pass: our code, and the sentence.
 _REFUSED = {
     "_AUTHENTICATION": _NO_LOGIN,
@@ -63,7 +66,7 @@ _REFUSED = {
         "messages_gone",
         "{at} deleted messages while they were read. Keep messages longer there (retention.ms); run again.",
     ),
-    "_BAD_MSG": ("damaged", "{at} gave a damaged message. Run again; tell those who run the cluster if it stays."),
+    _DAMAGED: ("damaged", "{at} gave a damaged message. Run again; tell those who run the cluster if it stays."),
 }
 _AWAY = (
     "{at} does not answer within {seconds:g} s. Check 'brokers' in the connection (host:port), the network, and "
@@ -82,6 +85,9 @@ class KafkaClient:
         self._timeout = timeout
         self._heard: set[str] = set()
         self._committed = False
+        # The topic that is fetched, from where each partition goes on, and how often it came damaged in a row.
+        self._topic, self._next = "", dict[int, int]()
+        self._damaged: Counter[int] = Counter()
         own: dict[str, Any] = {"group.id": group, "error_cb": self._hear, "on_commit": self._note_commit}
         try:
             self._consumer = Consumer({**_FIXED, **settings, **own})
@@ -121,6 +127,7 @@ class KafkaClient:
 
     def begin(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Begin to fetch partitions of a topic, each from its offset."""
+        self._topic, self._next = topic, dict(offsets)
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
 
     def messages(self) -> list[Message | End]:
@@ -130,7 +137,7 @@ class KafkaClient:
         """
         until = time.monotonic() + self._timeout
         while True:
-            came = [found for raw in self._consumer.consume(BATCH, _TICK) if (found := self._of_use(raw))]
+            came = list(self._sound(self._consumer.consume(BATCH, _TICK)))
             if came:
                 return came
             if time.monotonic() > until:
@@ -152,6 +159,24 @@ class KafkaClient:
             self._consumer.commit(offsets=told)
             while not self._committed and time.monotonic() < until:
                 self._consumer.poll(_TICK)
+
+    def _sound(self, received: Iterable[Raw]) -> Iterator[Message | End]:
+        """Yield what is of use; a partition that came damaged is fetched anew from there, since the library goes on."""
+        damaged = set[int]()
+        for raw in received:
+            partition, error = raw.partition() or 0, raw.error()
+            if error is not None and error.name() == _DAMAGED:
+                damaged.add(partition)
+            elif partition not in damaged and (found := self._of_use(raw)):
+                if isinstance(found, Message):
+                    self._next[partition] = found.offset + 1
+                    self._damaged.pop(partition, None)
+                yield found
+        for partition in damaged:
+            self._damaged[partition] += 1
+            if self._damaged[partition] > _TRIES:
+                raise self._refused(_DAMAGED)
+            self._consumer.seek(TopicPartition(self._topic, partition, self._next[partition]))
 
     def _of_use(self, raw: Raw) -> Message | End | None:
         """Return a message or an end; nothing of an error that may pass, or is about groups, which we do not join."""

@@ -37,6 +37,27 @@ def test_a_read_ends_where_the_topic_ended_when_it_began(
     assert state == {"offsets": {"0": 3}}
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_messages_that_came_damaged_are_fetched_again_and_none_is_passed_over(cluster: Broker, times: int) -> None:
+    name = next(NAMES)
+    cluster.topic(name, 2)
+    for number in range(40):
+        cluster.put(name, value(id=str(number)), partition=number % 2)
+    cluster.fail("garbage", times=times)
+    rows, state = read(cluster, name)
+    cluster.heal()
+    assert sorted(ids(rows), key=int) == [str(number) for number in range(40)]
+    assert state == {"offsets": {"0": 20, "1": 20}}
+
+
+def test_what_stays_damaged_is_told(cluster: Broker, topic: str) -> None:
+    cluster.put(topic, value(id="1"))
+    cluster.fail("garbage", times=1000)
+    refused = refusal(cluster, topic)
+    cluster.heal()
+    assert refused.code == "damaged"
+
+
 def test_transactions_are_read_once_they_are_committed_and_never_when_given_up(cluster: Broker, topic: str) -> None:
     cluster.transaction(topic, [value(id="kept")], "commit")
     cluster.transaction(topic, [value(id="given up")], "abort")
