@@ -74,7 +74,7 @@ def _show_flows(found: list[Flow]) -> None:
     shown = table("Data flows", "purpose", "action", "of", "actor", "#events", "last")
     for flow in found:
         purpose = f"{flow.purpose or 'not stated'}{' (derived)' if flow.derived else ''}"
-        shown.add_row(purpose, flow.action, flow.of or "", flow.actor, f"{flow.events:,}", flow.last)
+        shown.add_row(purpose, flow.action, flow.of or "", flow.actor, f"{flow.events:,}", f"{flow.last[:19]}Z")
     console.print(shown)
 
 

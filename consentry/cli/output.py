@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -40,10 +40,11 @@ def emit(output: Output, result: Mapping[str, Any], show: Callable[[], None]) ->
 
 
 def table(title: str, *columns: str) -> Table:
-    """Make a table; a column whose name begins with '#' holds numbers."""
+    """Make a table; a column whose name begins with '#' holds numbers. What is too wide goes on in the next line."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
     for column in columns:
-        made.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+        justify: Literal["left", "right"] = "right" if column.startswith("#") else "left"
+        made.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
     return made
 
 
