@@ -125,7 +125,10 @@ def _condition(each: Sentence, features: dict[str, list[str]]) -> str:
 
 
 def build(warehouse: DuckDBWarehouse, people: int, events: int) -> None:
-    """Write the people and the events, as the profile stage writes them: numbered, and sorted by person and time."""
+    """Write the people and the events, as the profile stage writes them: numbered, and sorted by person and time.
+
+    And the events as they came, by time alone.
+    """
     warehouse.sql(
         "CREATE OR REPLACE TABLE profile.person AS SELECT CAST(md5(CAST(i AS VARCHAR)) AS UUID) AS person_id,"
         f" CASE WHEN {_chance('i', 1)} < 0.9 THEN CAST(16 + 60 * {_chance('i', 2)} AS BIGINT) END AS age,"
@@ -137,6 +140,19 @@ def build(warehouse: DuckDBWarehouse, people: int, events: int) -> None:
     number_profile(warehouse)
     for event, count in _counts(events):
         write_events(warehouse, event, people, count)
+        warehouse.sql(
+            f"CREATE OR REPLACE TABLE clean.event__{event} AS SELECT person_id, occurred_at, value"
+            f" FROM profile.event__{event} ORDER BY occurred_at"
+        )
+
+
+def written(event: str, *, for_segments: bool) -> str:
+    """Return the statement of the profile stage for events as they came: numbered and sorted, or without segments."""
+    number, order = ("p._ordinal, ", " ORDER BY p._ordinal, e.occurred_at") if for_segments else ("", "")
+    return (
+        f"CREATE OR REPLACE TABLE profile.tried AS SELECT p.person_id, {number}e.occurred_at, e.value"
+        f" FROM clean.event__{event} AS e JOIN profile.person AS p ON p.person_id = e.person_id{order}"
+    )
 
 
 def write_events(warehouse: DuckDBWarehouse, event: str, people: int, count: int) -> None:

@@ -20,7 +20,7 @@ from consentry.pipeline.earlier import publish_people
 from consentry.pipeline.freshness import GOLDEN, hold_attributes
 from consentry.pipeline.purposes import profiling
 from consentry.pipeline.special import categories, those_who_granted
-from consentry.segments.people import NUMBER, ORDINALS, number_profile
+from consentry.segments.people import NUMBER, number_profile
 from consentry.validation.contract import served_columns
 from consentry.validation.impute import impute
 from consentry.validation.run import Checked, validate_table
@@ -183,11 +183,10 @@ def _write_events(context: Context, event: str) -> None:
     granted = those_who_granted(context.loaded.policy, ("event", event))
     special = f" SEMI JOIN ({granted}) s ON s.person_id = m.person_id" if granted else ""
     context.warehouse.sql(
-        f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, o.ordinal AS {NUMBER}, e.occurred_at"
+        f"CREATE OR REPLACE TABLE profile.event__{event} AS SELECT m.person_id, p.{NUMBER}, e.occurred_at"
         f"{', ' + properties if properties else ''} FROM clean.event__{event} e"
         f" ANTI JOIN ({others}) l ON l.record_id = e.record_id"
         " JOIN identity.membership m ON m.record_id = e.record_id AND m.valid_to_run IS NULL"
-        f" JOIN profile.person p ON p.person_id = m.person_id{special}"
-        f" JOIN {ORDINALS} o ON o.person_id = m.person_id ORDER BY o.ordinal, e.occurred_at",
+        f" JOIN profile.person p ON p.person_id = m.person_id{special} ORDER BY p.{NUMBER}, e.occurred_at",
         **params,
     )
