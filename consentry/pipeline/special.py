@@ -11,6 +11,7 @@ from consentry.config import Faults
 from consentry.config.document import Document
 from consentry.consent.gate import special_target
 from consentry.consent.policy import Finding, Policy, uncovered
+from consentry.consent.transforms import Drop
 from consentry.delivery.config import Sync
 from consentry.model.names import did_you_mean
 from consentry.pipeline.job import Job
@@ -44,7 +45,7 @@ def check_special(
 ) -> None:
     """Hold what the policy marks as special against the job: its profile, its fields and its syncs."""
     special = categories(policy)
-    for where, sentence in (*_unfit(special, profile, catalog), *_unmarked_fields(special, policy, catalog)):
+    for where, sentence in (*_unfit(special, profile, catalog), *_marked_once(special, policy, catalog)):
         faults.add(policy.path, policy.document.line(where), sentence)
     reads = inputs_of(segments, catalog) if special else {}
     for name, sync in job.syncs.items():
@@ -86,17 +87,19 @@ def _unfit(special: Mapping[Input, str], profile: Contract, catalog: Catalog) ->
             yield where, f"The profile contract imputes {name!r}: what is of a special category is never guessed."
 
 
-def _unmarked_fields(special: Mapping[Input, str], policy: Policy, catalog: Catalog) -> Iterator[Finding]:
-    """Say which fields are special where they leave, and are not in the profile."""
+def _marked_once(special: Mapping[Input, str], policy: Policy, catalog: Catalog) -> Iterator[Finding]:
+    """Say which fields are special where they leave and not in the profile, or the other way round."""
     for destination, block in policy.destinations.items():
         for column, rule in block.fields.items():
-            category = rule.special_category
-            if category and column in catalog.attributes and special.get(("attribute", column)) != category:
-                sentence = (
-                    f"The field {column!r} is of the special category {category!r} here, and an attribute of the"
-                    " profile: name it under 'profiling.special.attributes' with this category."
-                )
-                yield ("destinations", destination, "fields", column), sentence
+            here, there = rule.special_category, special.get(("attribute", column))
+            if here == there or column not in catalog.attributes or isinstance(rule, Drop):
+                continue
+            told = f"of the special category {here!r}" if here else "of no special category"
+            other = f"of {there!r}" if there else "of none"
+            sentence = (
+                f"The field {column!r} is {told} here, and {other} as an attribute of the profile. Mark both alike."
+            )
+            yield ("destinations", destination, "fields", column), sentence
 
 
 def _telling(policy: Policy, sync: Sync, read: Mapping[Input, str]) -> Iterator[str]:

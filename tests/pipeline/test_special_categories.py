@@ -212,7 +212,11 @@ def test_no_way_around_hides_what_a_segment_reads(clinic: TinyJob, rule: str) ->
         (lambda job: special(job)["smoker"].pop("purpose"), "'profiling' does not cover the attribute 'smoker'"),
         (lambda job: profile(job, nullable=False), "has to let 'smoker' be missing"),
         (lambda job: profile(job, impute={"method": "mode"}), "is never guessed"),
-        (lambda job: leave(job, "genetics"), "name it under 'profiling.special.attributes' with this category"),
+        (
+            lambda job: leave(job, special_category="genetics"),
+            "is of the special category 'genetics' here, and of 'health'",
+        ),
+        (lambda job: leave(job), "is of no special category here, and of 'health' as an attribute of the profile"),
     ],
 )
 def test_a_mark_that_does_not_hold_is_refused_with_its_line(
@@ -234,9 +238,9 @@ def profile(job: TinyJob, **keys: object) -> None:
     edit(job.folder / "contracts/profile.yaml", lambda it: it["columns"]["smoker"].update(keys))
 
 
-def leave(job: TinyJob, category: str) -> None:
-    job.policy["purposes"]["news"]["special_categories"] = [category]
-    job.policy["destinations"]["store"]["fields"]["smoker"] = {"transform": "pass", "special_category": category}
+def leave(job: TinyJob, **mark: str) -> None:
+    job.policy["purposes"]["news"]["special_categories"] = list(mark.values())
+    job.policy["destinations"]["store"]["fields"]["smoker"] = {"transform": "pass", **mark}
 
 
 def test_a_telling_name_without_a_mark_is_remarked(clinic: TinyJob) -> None:
