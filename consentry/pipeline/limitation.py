@@ -87,6 +87,8 @@ def _uses(job: Job, policy: Policy, rules: Rules) -> Iterator[_Use]:
         attributes = frozenset(("attribute", column.name) for column in rules.profile.columns)
         events = frozenset(("event", event) for event in job.events)
         yield _Use("The profile", (profiling.purpose,), attributes | events, ("profile", "contract"))
+        for what, special in profiling.named().items():
+            yield _Use("The profile", (profiling.admits(special),), frozenset({what}), ("profile", "contract"))
     for model in rules.models:
         yield _Use(f"The model {model.name}", (model.purpose,), frozenset(model.reads()), ("segments",))
     read = inputs_of(rules.segments, rules.catalog)

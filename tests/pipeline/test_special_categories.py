@@ -243,6 +243,16 @@ def leave(job: TinyJob, **mark: str) -> None:
     job.policy["destinations"]["store"]["fields"]["smoker"] = {"transform": "pass", **mark}
 
 
+def test_a_source_has_to_be_read_for_the_purpose_that_admits_what_is_special(clinic: TinyJob) -> None:
+    clinic.spec["sources"]["crm"]["purposes"] = ["news", "profiling"]
+    clinic.write()
+    found = refused(clinic)
+    assert "The profile uses the attribute 'smoker' for care, and crm, which gives it, is not read for that" in found
+    clinic.spec["sources"]["crm"]["purposes"].append("care")
+    clinic.write()
+    load_job(clinic.path)
+
+
 def test_a_telling_name_without_a_mark_is_remarked(clinic: TinyJob) -> None:
     for contract in ("people", "profile"):
         edit(clinic.folder / f"contracts/{contract}.yaml", lambda it: it["columns"].update(allergies=text()))
