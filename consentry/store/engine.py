@@ -70,7 +70,9 @@ def _migrate(connection: sa.Connection) -> None:
     config.attributes["connection"] = connection
     # Alembic keeps the connection in a global while a migration runs.
     with _migrating:
-        if connection.dialect.name == "sqlite" and not _is_current(connection, config):
+        if _is_current(connection, config):
+            return
+        if connection.dialect.name == "sqlite":
             # By itself the driver begins no transaction before CREATE TABLE: a crash would leave half a schema.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         command.upgrade(config, "head")
