@@ -9,7 +9,7 @@ from consentry.segments import ast
 from consentry.segments.clock import Clock
 from consentry.segments.person import Judge, Person, Scores
 from consentry.segments.reads import inputs_of
-from consentry.segments.segment import Segment, steps
+from consentry.segments.segment import Segment, grouped, steps
 
 
 class Deciding:
@@ -25,10 +25,7 @@ class Deciding:
         self.steps = steps(segments)
         self.ungrouped = {segment.name for segment in segments if segment.group is None}
         self.fallbacks = {s.fallback_of: s.name for s in segments if s.fallback_of}
-        self.groups: dict[str, list[Segment]] = {}
-        for segment in segments:
-            if segment.group:
-                self.groups.setdefault(segment.group.group, []).append(segment)
+        self.groups = grouped(segments)
         self._by_event: dict[str, set[str]] = {}
         for name, inputs in inputs_of(segments).items():
             for kind, event in inputs:

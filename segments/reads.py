@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from consentry.segments import ast
 from consentry.segments.catalog import Catalog
-from consentry.segments.segment import Segment, references, steps
+from consentry.segments.segment import Segment, grouped, references, steps
 from consentry.segments.spell import spell_value
 
 # What a rule reads: ("event", name) or ("attribute", name).
@@ -19,11 +19,7 @@ def inputs_of(segments: Sequence[Segment], catalog: Catalog | None = None) -> di
     Who of a group somebody belongs to depends on all its rules: its segments read what any of them reads.
     Raises Cycle.
     """
-    known = {segment.name: segment for segment in segments}
-    groups: dict[str, list[Segment]] = {}
-    for segment in segments:
-        if segment.group:
-            groups.setdefault(segment.group.group, []).append(segment)
+    known, groups = {segment.name: segment for segment in segments}, grouped(segments)
     held: dict[str, frozenset[Input]] = {}
     found: dict[str, frozenset[Input]] = {}
     for step in steps(segments):

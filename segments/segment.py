@@ -125,6 +125,15 @@ def steps(segments: Iterable[Segment]) -> list[Step]:
         raise Cycle(error.args[1]) from None
 
 
+def grouped(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
+    """Return the segments of each exclusive group, without its fallback."""
+    found: dict[str, list[Segment]] = {}
+    for segment in segments:
+        if segment.group:
+            found.setdefault(segment.group.group, []).append(segment)
+    return found
+
+
 class Cycle(ValueError):
     """Segments that need each other; `path` names them in a circle."""
 
