@@ -19,6 +19,19 @@ from consentry.pipeline.progress import Silent
 from consentry.validation.diff_html import diff_html
 from consentry.validation.snapshot_diff import ASIDE, CELLS
 
+KeyOption = Annotated[
+    list[str] | None, typer.Option("--key", help="The column that names a row; more than once for a longer key.")
+]
+JobOption = Annotated[
+    Path | None, typer.Option(help="The job of a source.stream; its clean rows, its key and its contract are taken.")
+]
+IgnoreOption = Annotated[
+    list[str] | None, typer.Option("--ignore", help="A column that is not compared; more than once for more.")
+]
+ToleranceOption = Annotated[
+    list[str] | None, typer.Option("--tolerance", help="By how much numbers may differ: 0.01, or price=0.01.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -30,20 +43,11 @@ def diff_command(
     new: Annotated[
         str, typer.Argument(help="The snapshot as it is now: a file, or source.stream.", show_default=False)
     ],
-    key: Annotated[
-        list[str] | None, typer.Option("--key", help="The column that names a row; more than once for a longer key.")
-    ] = None,
+    key: KeyOption = None,
     contract: Annotated[str | None, typer.Option(help="The contract that reads both: a file, or module:Class.")] = None,
-    job: Annotated[
-        Path | None,
-        typer.Option(help="The job of a source.stream; its clean rows, its key and its contract are taken."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option("--ignore", help="A column that is not compared; more than once for more.")
-    ] = None,
-    tolerance: Annotated[
-        list[str] | None, typer.Option("--tolerance", help="By how much numbers may differ: 0.01, or price=0.01.")
-    ] = None,
+    job: JobOption = None,
+    ignore: IgnoreOption = None,
+    tolerance: ToleranceOption = None,
     keys: Annotated[int, typer.Option(min=0, help="Show so many keys of each kind. Personal data, maybe.")] = 0,
     show: Annotated[
         int, typer.Option(min=0, help="Show so many changed rows, cell by cell. Personal data, maybe.")
