@@ -53,6 +53,11 @@ class Policy:
         """Return the destinations by name."""
         return self.file.destinations
 
+    def purposes_at(self, destination: str) -> tuple[str, ...]:
+        """Return the purposes that all have to hold at a destination, none for one that the policy does not name."""
+        known = self.destinations.get(destination)
+        return tuple(known.purposes_all_of) if known else ()
+
     def trust(self, source_system: str) -> int:
         """Return how far a source is believed; one that the policy does not name, least."""
         source = self.file.sources.get(source_system)

@@ -44,8 +44,10 @@ class Rules:
 
 def check_purposes(document: Document, job: Job, policy: Policy, rules: Rules, faults: Faults) -> None:
     """Note every purpose that the policy does not know, and every use that a source does not state."""
-    misstated = list(_misstated(job, policy))
-    for place, sentence in misstated or [*_beyond(job, policy, rules), *_unidentified(job, policy)]:
+    found = list(_misstated(job, policy))
+    if not found and any(block.purposes is not None for block in job.sources.values()):
+        found = [*_beyond(job, policy, rules), *_unidentified(job, policy)]
+    for place, sentence in found:
         faults.add(document.path, document.line(place), sentence)
 
 
@@ -95,7 +97,7 @@ def _uses(job: Job, policy: Policy, rules: Rules) -> Iterator[_Use]:
     for name, sync in job.syncs.items():
         fields = {("attribute", column) for column in sync.fields.values()}
         reads = frozenset(fields | read.get(sync.segment, frozenset()))
-        yield _Use(f"Sync {name}", _of_destination(policy, sync.destination), reads, ("syncs", name))
+        yield _Use(f"Sync {name}", policy.purposes_at(sync.destination), reads, ("syncs", name))
 
 
 def _unidentified(job: Job, policy: Policy) -> Iterator[_Finding]:
@@ -106,7 +108,7 @@ def _unidentified(job: Job, policy: Policy) -> Iterator[_Finding]:
     sent = [(f"Sync {name}", ("syncs", name), sync.target()) for name, sync in job.syncs.items()]
     sent += [(f"Enrichment {name}", ("enrichments", name), one.target(name)) for name, one in job.enrichments.items()]
     for who, place, target in sent:
-        purposes = _of_destination(policy, target.destination)
+        purposes = policy.purposes_at(target.destination)
         for kind in target.identifiers:
             having = [source for source, block in job.sources.items() if _has(block, kind)]
             lacking = [_lacking(job, source, purposes) for source in having]
@@ -120,11 +122,6 @@ def _unidentified(job: Job, policy: Policy) -> Iterator[_Finding]:
 
 def _has(block: SourceBlock, kind: str) -> bool:
     return any(kind in stream.identifiers for stream in block.streams.values())
-
-
-def _of_destination(policy: Policy, name: str) -> tuple[str, ...]:
-    known = policy.destinations.get(name)
-    return tuple(known.purposes_all_of) if known else ()
 
 
 def _lacking(job: Job, source: str, purposes: Iterable[str]) -> str:

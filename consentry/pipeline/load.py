@@ -143,12 +143,7 @@ def load_job(path: Path) -> Loaded:
     if profile:
         _check_syncs(document, job, rules.segments, faults)
     if policy:
-        _check_targets(document, job, policy, faults)
-        _check_linking(document, job, policy, faults)
-    if policy and profile:
-        check_special(document, job, policy, profile, rules.catalog, rules.segments, faults)
-        read = Rules(profile, rules.segments, rules.models, rules.catalog)
-        check_purposes(document, job, policy, read, faults)
+        _check_policy(document, job, policy, profile, rules, faults)
     faults.check()
     assert policy is not None and profile is not None
     return Loaded(
@@ -309,6 +304,18 @@ def _check_syncs(document: Document, job: Job, segments: tuple[Segment, ...], fa
     for is_error, sentence in crowded(syncs, job.segment_limits).values():
         if is_error:
             faults.add(document.path, document.line(("syncs",)), sentence)
+
+
+def _check_policy(
+    document: Document, job: Job, policy: Policy, profile: Contract | None, rules: _Rules, faults: Faults
+) -> None:
+    """Hold what the job does against what the policy lets it do."""
+    _check_targets(document, job, policy, faults)
+    _check_linking(document, job, policy, faults)
+    if profile:
+        read = Rules(profile, rules.segments, rules.models, rules.catalog)
+        check_special(document, job, policy, read, faults)
+        check_purposes(document, job, policy, read, faults)
 
 
 def _check_linking(document: Document, job: Job, policy: Policy, faults: Faults) -> None:

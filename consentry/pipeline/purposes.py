@@ -46,7 +46,7 @@ def uses(loaded: Loaded) -> Iterator[Purposes]:
     job = loaded.job
     named = [sync.destination for sync in job.syncs.values()]
     named += [block.target(name).destination for name, block in job.enrichments.items()]
-    yield from (_of_destination(loaded, name) for name in named)
+    yield from (loaded.policy.purposes_at(name) for name in named)
 
 
 def of_source(loaded: Loaded, name: str) -> Purposes:
@@ -72,7 +72,7 @@ def _purposes(loaded: Loaded, action: str, facts: Mapping[str, Json]) -> Purpose
     if duty:
         return (duty,)
     if destination := _destination(loaded, facts):
-        return _of_destination(loaded, destination)
+        return loaded.policy.purposes_at(destination)
     if sources := _sources(loaded, action, facts):
         return _each(*(of_source(loaded, name) for name in sources))
     if model := next((model for model in loaded.models if model.name == facts.get("model")), None):
@@ -99,11 +99,6 @@ def _sources(loaded: Loaded, action: str, facts: Mapping[str, Json]) -> list[str
         return [name for name, one in sources.items() if any(s.entity == "consent" for s in one.streams.values())]
     named = str(facts.get("source") or facts.get("stream")).partition(".")[0]
     return [named] if named in sources else []
-
-
-def _of_destination(loaded: Loaded, name: str) -> Purposes:
-    known = loaded.policy.destinations.get(name)
-    return tuple(known.purposes_all_of) if known else ()
 
 
 def _each(*purposes: Iterable[str]) -> Purposes:

@@ -15,12 +15,12 @@ from consentry.consent.transforms import Drop
 from consentry.delivery.config import Sync
 from consentry.model.names import did_you_mean
 from consentry.pipeline.job import Job
+from consentry.pipeline.limitation import Rules
 from consentry.segments.catalog import Catalog
 from consentry.segments.lint import Remark
 from consentry.segments.reads import Input, inputs_of
 from consentry.segments.segment import Segment
 from consentry.segments.sensitive import traits_in
-from consentry.validation.contract import Contract
 
 
 def those_who_granted(policy: Policy, what: Input) -> str | None:
@@ -34,20 +34,12 @@ def those_who_granted(policy: Policy, what: Input) -> str | None:
     return f"SELECT person_id FROM ops.decision WHERE target = '{target}' AND allow"
 
 
-def check_special(
-    document: Document,
-    job: Job,
-    policy: Policy,
-    profile: Contract,
-    catalog: Catalog,
-    segments: Sequence[Segment],
-    faults: Faults,
-) -> None:
+def check_special(document: Document, job: Job, policy: Policy, rules: Rules, faults: Faults) -> None:
     """Hold what the policy marks as special against the job: its profile, its fields and its syncs."""
     special = categories(policy)
-    for where, sentence in (*_unfit(special, profile, catalog), *_marked_once(special, policy, catalog)):
+    for where, sentence in (*_unfit(special, rules), *_marked_once(special, policy, rules.catalog)):
         faults.add(policy.path, policy.document.line(where), sentence)
-    reads = inputs_of(segments, catalog) if special else {}
+    reads = inputs_of(rules.segments, rules.catalog) if special else {}
     for name, sync in job.syncs.items():
         read = {what: special[what] for what in sorted(reads.get(sync.segment, ())) if what in special}
         for sentence in _telling(policy, sync, read):
@@ -73,12 +65,12 @@ def categories(policy: Policy) -> dict[Input, str]:
     return {what: special.category for what, special in profiling.named().items()} if profiling else {}
 
 
-def _unfit(special: Mapping[Input, str], profile: Contract, catalog: Catalog) -> Iterator[Finding]:
+def _unfit(special: Mapping[Input, str], rules: Rules) -> Iterator[Finding]:
     """Say what is marked and not there, not allowed to be missing, or guessed."""
-    columns = {column.name: column for column in profile.columns}
+    columns = {column.name: column for column in rules.profile.columns}
     for kind, name in special:
         where = ("profiling", "special", f"{kind}s", name)
-        known = catalog.events if kind == "event" else catalog.attributes
+        known = rules.catalog.events if kind == "event" else rules.catalog.attributes
         if name not in known:
             yield where, f"The job has no {kind} {name!r}{did_you_mean(name, known) or '.'}"
         elif kind == "attribute" and not columns[name].nullable:
@@ -104,8 +96,7 @@ def _marked_once(special: Mapping[Input, str], policy: Policy, catalog: Catalog)
 
 def _telling(policy: Policy, sync: Sync, read: Mapping[Input, str]) -> Iterator[str]:
     """Say for which purposes of its destination a segment may not be used, since it reads what they do not cover."""
-    destination = policy.destinations.get(sync.destination)
-    for purpose in destination.purposes_all_of if destination else ():
+    for purpose in policy.purposes_at(sync.destination):
         for (kind, name), category in read.items():
             if purpose in policy.purposes and not policy.purposes[purpose].covers(category):
                 told = f"what the segment {sync.segment!r} tells by the {kind} {name!r}"
